@@ -1,0 +1,72 @@
+"""A trial: one architecture that was proposed, and all that was found out about it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.genotype import Genotype
+
+STATES = ("queued", "running", "complete", "infeasible", "failed")
+KINDS = ("search", "reference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One epoch of a learning curve."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    seconds: float  # since the trial began to train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker needs to evaluate one architecture; plain data, safe to send to another machine."""
+
+    trial: int
+    kind: str
+    name: str  # "trial 12", or the reference's name
+    genotype: dict[str, Any]
+    hash: str
+    seed: int
+    latency: dict[str, float] | None = None  # a cached measurement of the same hash and device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a worker found. A missing measurement is absent from `values`.
+
+    values: metric name -> value. intervals: metric name -> (low, high). seconds: what the time went to
+    ("train", "measure", "wait", "setup"). notes: adaptations, such as a halved batch.
+    """
+
+    state: str
+    values: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    curve: tuple[Point, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    checkpoint: str | None = None  # path relative to the run folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The record of one architecture, rebuilt from the journal. Numbers are shared by references and search trials."""
+
+    number: int
+    kind: str
+    name: str
+    state: str
+    genotype: Genotype
+    hash: str
+    code: dict[str, Any]  # dimension -> choice; empty for references
+    values: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    curve: tuple[Point, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    checkpoint: str | None = None
+    started: float = 0.0  # seconds since the epoch
+    finished: float | None = None

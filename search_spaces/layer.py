@@ -1,0 +1,52 @@
+"""Layer: an nn.Module that remembers how it was made, so that a network can be written out as plain source code."""
+
+import functools
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Layer(nn.Module):
+    """Base of every module here. `made_with` holds the constructor's arguments by name."""
+
+    made_with: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:
+            return
+        original = cls.__init__
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def remembering(self: "Layer", *args: Any, **kwargs: Any) -> None:
+            if "made_with" not in self.__dict__:
+                bound = signature.bind(self, *args, **kwargs)
+                given = dict(list(bound.arguments.items())[1:])
+                given.update(given.pop("params", {}) if "params" in given and _takes_params(signature) else {})
+                self.__dict__["made_with"] = given
+            original(self, *args, **kwargs)
+
+        cls.__init__ = remembering  # type: ignore[method-assign]
+
+
+def _takes_params(signature: inspect.Signature) -> bool:
+    last = list(signature.parameters.values())[-1]
+    return last.kind is inspect.Parameter.VAR_KEYWORD and last.name == "params"
+
+
+def split_prefix(x: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """(B, P + N, C) -> prefix (B, P, C) and patch tokens (B, N, C)."""
+    prefix = x.shape[1] - tokens
+    return x[:, :prefix], x[:, prefix:]
+
+
+def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Patch tokens (B, N, C) in row order -> feature map (B, C, H, W). A view."""
+    return x.transpose(1, 2).unflatten(2, grid)
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """Feature map (B, C, H, W) -> patch tokens (B, N, C) in row order."""
+    return x.flatten(2).transpose(1, 2)

@@ -1,0 +1,40 @@
+"""A depth-wise convolution with a residual: before the mixer (CMT's LPU, arXiv 2107.06263), or before mixer and
+feed-forward as a conditional position (DaViT, arXiv 2204.03645)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import costs
+from search_spaces.costs import Cost
+from search_spaces.layer import split_prefix, to_map, to_tokens
+from search_spaces.parts import LOCALS, Grid, Local
+
+
+@LOCALS.register("lpu")
+class LocalPerception(Local):
+    """x + DW3×3(x). Prefix tokens pass by."""
+
+    place = "before mixer"
+
+    def __init__(self, dim: int, grid: Grid):
+        super().__init__()
+        self.grid = grid
+        self.proj = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        prefix, patches = split_prefix(x, self.grid[0] * self.grid[1])
+        patches = patches + to_tokens(self.proj(to_map(patches, self.grid)))
+        return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches
+
+    @classmethod
+    def cost(cls, *, dim: int, tokens: int, **params: Any) -> Cost:
+        return costs.depthwise(tokens, dim, 3)
+
+
+@LOCALS.register("cpe")
+class ConditionalEncoding(LocalPerception):
+    """One before the mixer and one before the feed-forward."""
+
+    place = "before both"

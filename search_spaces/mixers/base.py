@@ -1,0 +1,169 @@
+"""The contract of token mixers, and the shared projections of those that attend with queries, keys and values.
+
+A mixer maps (B, P + N, C) to the same shape; P prefix tokens precede N = H·W patch tokens in row order. The residual,
+the norm and the layer scale belong to the block. A Core is a mixer without projections: how some heads partition,
+reduce and weigh. `Attention` owns W_q, W_k, W_v, W_o and hands each core its heads, so two cores may share one layer.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.genotype import Atom
+from nas.registry import Registry
+from search_spaces import costs
+from search_spaces.costs import Cost, Shape
+from search_spaces.layer import Layer
+from search_spaces.taxonomy import About
+
+Grid = tuple[int, int]
+
+
+class Mixer(Layer):
+    """Base of the token mixers. Subclasses are built as cls(dim=, num_heads=, grid=, **params)."""
+
+    about: ClassVar[About]
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {}  # hyper-parameter -> values worth trying
+    reach: ClassVar[Literal["global", "local", "none"]] = "global"  # how far one layer carries information
+    is_set: ClassVar[bool] = False  # permutation-equivariant: needs a position from elsewhere, works after reduction
+    takes_prefix: ClassVar[bool] = False  # class token and registers may be present
+    has_heads: ClassVar[bool] = True  # head_dim matters
+
+    @classmethod
+    def check(cls, shape: Shape, **params: Any) -> str | None:
+        """Why these parameters cannot work on this shape, or None."""
+        return None
+
+    @classmethod
+    def simplify(cls, shape: Shape, atom: Atom) -> Atom:
+        """The canonical name of what `atom` computes on this shape, such as softmax for a window over the whole map."""
+        return atom
+
+    @classmethod
+    def cost(cls, shape: Shape, **params: Any) -> Cost:
+        """Exact cost of the whole mixer, projections included."""
+        raise NotImplementedError
+
+
+class Core(Mixer):
+    """Attention between the shared projections. Built as cls(dim=, num_heads=, head_dim=, grid=, **params).
+
+    `dim` is the width of the layer; `num_heads` the heads that this core serves, `head_dim` channels each.
+    """
+
+    reduces: ClassVar[bool] = False  # reduce() changes the tokens that keys and values come from
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """(B, P + N, C) -> the tokens (B, M, C) that keys and values are projected from."""
+        return x
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (B, h, L, d), k and v (B, h, M, d) -> (B, h, L, d)."""
+        raise NotImplementedError
+
+    @classmethod
+    def keys(cls, shape: Shape, **params: Any) -> int:
+        """How many tokens M keys and values are projected from."""
+        return shape.length
+
+    @classmethod
+    def cost(cls, shape: Shape, **params: Any) -> Cost:
+        """Exact cost of the core alone: its own parameters and its attention, without the shared projections."""
+        raise NotImplementedError
+
+
+MIXERS: Registry[type[Mixer]] = Registry("mixer")
+
+
+class Attention(Layer):
+    """Shared projections around one core, or around several that divide the heads (Σ core heads = num_heads).
+
+    qkv: Linear C -> 3C, rows [q | k | v], heads of head_dim consecutive rows. (B, L, C) -> (B, L, C).
+    """
+
+    def __init__(self, dim: int, num_heads: int, cores: Sequence[Core], heads: Sequence[int], qkv_bias: bool = True):
+        super().__init__()
+        assert sum(heads) == num_heads and dim % num_heads == 0
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
+        self.heads = tuple(heads)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.cores = nn.ModuleList(cores)
+        self.proj = nn.Linear(dim, dim)
+        self.fused = not any(core.reduces for core in cores)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self._fused(x) if self.fused else self._reduced(x)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def _fused(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        if len(self.heads) == 1:
+            return self.cores[0].attend(q, k, v)
+        parts = zip(*(t.split(self.heads, dim=1) for t in (q, k, v)), strict=True)
+        return torch.cat([core.attend(*part) for core, part in zip(self.cores, parts, strict=True)], dim=1)
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        q = self._project(x, 0, self.num_heads)
+        outs, first = [], 0
+        for core, heads in zip(self.cores, self.heads, strict=True):
+            reduced = core.reduce(x)
+            k = self._project(reduced, self.num_heads + first, heads)
+            v = self._project(reduced, 2 * self.num_heads + first, heads)
+            outs.append(core.attend(q[:, first : first + heads], k, v))
+            first += heads
+        return outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
+
+    def _project(self, x: Tensor, head: int, heads: int) -> Tensor:
+        """(B, M, C) -> (B, heads, M, d) with the rows of qkv from `head` on."""
+        rows = slice(head * self.head_dim, (head + heads) * self.head_dim)
+        bias = None if self.qkv.bias is None else self.qkv.bias[rows]
+        return F.linear(x, self.qkv.weight[rows], bias).unflatten(2, (heads, self.head_dim)).transpose(1, 2)
+
+
+
+def shared_heads(atoms: tuple[Atom, ...], share: float, heads: int) -> tuple[int, ...]:
+    """How many heads each of one or two cores serves."""
+    if len(atoms) == 1:
+        return (heads,)
+    first = round(share * heads)
+    return (first, heads - first)
+
+
+def build_mixer(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Layer:
+    """One mixer, or two cores under shared projections."""
+    kind = MIXERS[atoms[0].kind]
+    if not issubclass(kind, Core):
+        return kind(dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **atoms[0].params)
+    heads = shared_heads(atoms, share, shape.heads)
+    own = [_split_bias(atom) for atom in atoms]
+    cores = [
+        MIXERS[a.kind](dim=shape.dim, num_heads=h, head_dim=shape.head_dim, grid=shape.grid, **p)
+        for a, h, (p, _) in zip(atoms, heads, own, strict=True)
+    ]
+    return Attention(shape.dim, shape.heads, cores, heads, qkv_bias=own[0][1])
+
+
+def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:
+    """Exact cost of what build_mixer would make, without making it."""
+    kind = MIXERS[atoms[0].kind]
+    if not issubclass(kind, Core):
+        return kind.cost(shape, **atoms[0].params)
+    bias = _split_bias(atoms[0])[1]
+    q_and_out = costs.linear(shape.length, shape.dim, shape.dim, bias) + costs.linear(shape.length, shape.dim, shape.dim)
+    total = [q_and_out]
+    for atom, heads in zip(atoms, shared_heads(atoms, share, shape.heads), strict=True):
+        core, (params, _) = MIXERS[atom.kind], _split_bias(atom)
+        assert issubclass(core, Core)
+        part = Shape(dim=shape.dim, heads=heads, head_dim=shape.head_dim, grid=shape.grid, tokens=shape.tokens, prefix=shape.prefix)
+        total.append(costs.linear(core.keys(part, **params), shape.dim, 2 * heads * shape.head_dim, bias))
+        total.append(core.cost(part, **params))
+    return Cost.total(total)
+
+
+def _split_bias(atom: Atom) -> tuple[dict[str, Any], bool]:
+    """qkv_bias belongs to the shared projections, everything else to the core."""
+    params = atom.params
+    return params, bool(params.pop("qkv_bias", True))

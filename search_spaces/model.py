@@ -1,0 +1,281 @@
+"""Genotype -> nn.Module. The walk over a Plan here and in evaluators/cost.py is the same; tests hold them together."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+import search_spaces.downsamplers
+import search_spaces.ffn
+import search_spaces.heads
+import search_spaces.locals
+import search_spaces.norms
+import search_spaces.positions
+import search_spaces.reducers
+import search_spaces.stems  # noqa: F401
+from nas.genotype import Atom, Genotype, Stage
+from search_spaces.layer import Layer
+from search_spaces.mixers import build_mixer
+from search_spaces.parts import DOWNSAMPLERS, FFNS, HEADS, LOCALS, POSITIONS, REDUCERS, STEMS, Grid, Identity, make_norm
+from search_spaces.plan import BlockPlan, Plan, StagePlan, plan
+
+
+def build(
+    genotype: Genotype,
+    *,
+    image_size: int | Grid,
+    in_chans: int = 3,
+    classes: int = 1000,
+    drop_path: float = 0.0,
+    seed: int = 0,
+) -> "Network":
+    """The network of a genotype for one input size, with weights drawn from `seed`.
+
+    Maps images (B, in_chans, H, W) to logits (B, classes). drop_path: the stochastic depth of the last block, rising
+    linearly from 0. Raises UserError when the image leaves no token.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_plan(plan(genotype, image_size=image_size, in_chans=in_chans, classes=classes), drop_path)
+
+
+def build_plan(resolved: Plan, drop_path: float = 0.0) -> "Network":
+    genotype, first, last = resolved.genotype, resolved.stages[0], resolved.stages[-1]
+    depth, start, stages = sum(len(s.blocks) for s in resolved.stages), 0, []
+    for stage in resolved.stages:
+        rates = [drop_path * i / max(1, depth - 1) for i in range(start, start + len(stage.blocks))]
+        stages.append(_build_stage(stage, rates))
+        start += len(stage.blocks)
+    stem = STEMS[genotype.stem.kind](
+        in_chans=resolved.in_chans, dim=first.stage.width, image_size=resolved.image_size, **genotype.stem.params
+    )
+    head = HEADS[genotype.head.kind](
+        dim=last.stage.width, classes=resolved.classes, prefix=last.prefix, norm=last.stage.norm, **genotype.head.params
+    )
+    network = Network(stem, stages, head, resolved.image_size)
+    network.init_weights()
+    return network
+
+
+def _build_stage(resolved: StagePlan, drop_path: list[float]) -> "EncoderStage":
+    stage, grid = resolved.stage, resolved.grid
+    down = Identity()
+    if stage.down.kind != "none":
+        down = DOWNSAMPLERS[stage.down.kind](
+            dim=resolved.in_dim, out_dim=stage.width, grid=resolved.in_grid, **stage.down.params
+        )
+    blocks = [_build_block(stage, b, p) for b, p in zip(resolved.blocks, drop_path, strict=True)]
+    reducer, reduce_after = Identity(), 0
+    if resolved.reduction is not None:
+        reduce_after, atom = resolved.reduction
+        reducer = REDUCERS[atom.kind](
+            dim=stage.width, tokens=grid[0] * grid[1], prefix=resolved.prefix, **atom.params
+        )
+    return EncoderStage(
+        down=down,
+        cls_token=ExtraTokens(stage.width, 1) if resolved.cls_token else Identity(),
+        position=_build_position(resolved.position, resolved),
+        registers=ExtraTokens(stage.width, resolved.registers, after=int(resolved.cls_token))
+        if resolved.registers
+        else Identity(),
+        blocks=blocks,
+        position_after=_build_position(resolved.position_after, resolved),
+        reducer=reducer,
+        reduce_after=reduce_after,
+        norm=make_norm(stage.norm, stage.width) if stage.norm_out else Identity(),
+    )
+
+
+def _build_position(atom: Atom | None, resolved: StagePlan) -> Layer:
+    if atom is None:
+        return Identity()
+    return POSITIONS[atom.kind](
+        dim=resolved.stage.width, grid=resolved.grid, prefix=int(resolved.cls_token), **atom.params
+    )
+
+
+def _build_block(stage: Stage, block: BlockPlan, drop_path: float) -> "Block":
+    shape, mixing, feeding = block.shape, block.mixers[0].kind != "none", stage.ffn.kind != "none"
+    local = LOCALS[stage.local.kind] if stage.local.kind != "none" else None
+
+    def convolution(*places: str) -> Layer | None:
+        if local is None or local.place not in places:
+            return None
+        return local(dim=shape.dim, grid=shape.grid, **stage.local.params)
+
+    between = convolution("between")
+    return Block(
+        before=convolution("before mixer", "before both"),
+        norm1=make_norm(stage.norm, shape.dim) if mixing else None,
+        mixer=build_mixer(block.mixers, stage.share, shape) if mixing else None,
+        norm3=make_norm(stage.norm, shape.dim) if between is not None else None,
+        between=between,
+        before_ffn=convolution("before both"),
+        norm2=make_norm(stage.norm, shape.dim) if feeding else None,
+        ffn=FFNS[stage.ffn.kind](dim=shape.dim, grid=shape.grid, **stage.ffn.params) if feeding else None,
+        dim=shape.dim,
+        layer_scale=stage.layer_scale,
+        drop_path=drop_path,
+    )
+
+
+class Network(Layer):
+    """Stem, stages, head. (B, in_chans, H, W) -> (B, classes)."""
+
+    def __init__(self, stem: Layer, stages: "Sequence[EncoderStage]", head: Layer, image_size: Grid):
+        super().__init__()
+        self.image_size = image_size
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[-2:]) != tuple(self.image_size):
+            raise ValueError(f"built for images of {self.image_size}, got {tuple(x.shape[-2:])}; build it again for that size")
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> tokens (B, P + N, C) in front of the head."""
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def init_weights(self) -> None:
+        """Linear layers truncated normal with deviation 0.02, convolutions normal by fan-out, biases zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+            elif isinstance(module, nn.Conv2d):
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+                nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
+            else:
+                continue
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if hasattr(module, "init_special"):
+                module.init_special()
+
+
+class EncoderStage(Layer):
+    """Blocks on one grid. Order: down-sampling, class token, position, registers, blocks, norm."""
+
+    def __init__(
+        self,
+        down: Layer,
+        cls_token: Layer,
+        position: Layer,
+        registers: Layer,
+        blocks: "Sequence[Block]",
+        position_after: Layer,
+        reducer: Layer,
+        reduce_after: int,
+        norm: nn.Module,
+    ):
+        super().__init__()
+        self.down = down
+        self.cls_token = cls_token
+        self.position = position
+        self.registers = registers
+        self.blocks = nn.ModuleList(blocks)
+        self.position_after = position_after
+        self.reducer, self.reduce_after = reducer, reduce_after
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.registers(self.position(self.cls_token(self.down(x))))
+        for done, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if done == 1:
+                x = self.position_after(x)
+            if done == self.reduce_after:
+                x = self.reducer(x)
+        return self.norm(x)
+
+
+class Block(Layer):
+    """x + mixer(norm x), then x + ffn(norm x), with convolutions before or between where the genotype has them.
+
+    Parts that are None are left out with their norm and their residual.
+    """
+
+    def __init__(
+        self,
+        before: Layer | None,
+        norm1: nn.Module | None,
+        mixer: Layer | None,
+        norm3: nn.Module | None,
+        between: Layer | None,
+        before_ffn: Layer | None,
+        norm2: nn.Module | None,
+        ffn: Layer | None,
+        dim: int,
+        layer_scale: float | None,
+        drop_path: float,
+    ):
+        super().__init__()
+        self.before = before
+        self.norm1, self.mixer, self.ls1 = norm1, mixer, _scale(mixer, dim, layer_scale)
+        self.norm3, self.between, self.ls3 = norm3, between, _scale(between, dim, layer_scale)
+        self.before_ffn = before_ffn
+        self.norm2, self.ffn, self.ls2 = norm2, ffn, _scale(ffn, dim, layer_scale)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.before is not None:
+            x = self.before(x)
+        if self.mixer is not None:
+            x = x + self.drop_path(self.ls1(self.mixer(self.norm1(x))))
+        if self.between is not None:
+            x = x + self.drop_path(self.ls3(self.between(self.norm3(x))))
+        if self.before_ffn is not None:
+            x = self.before_ffn(x)
+        if self.ffn is not None:
+            x = x + self.drop_path(self.ls2(self.ffn(self.norm2(x))))
+        return x
+
+
+def _scale(branch: Layer | None, dim: int, start: float | None) -> Layer | None:
+    if branch is None:
+        return None
+    return Identity() if start is None else LayerScale(dim, start)
+
+
+class LayerScale(Layer):
+    """One learned factor per channel (CaiT, arXiv 2103.17239)."""
+
+    def __init__(self, dim: int, start: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), float(start)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class DropPath(Layer):
+    """Stochastic depth (Huang et al., arXiv 1603.09382): drops a branch per sample while training."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+class ExtraTokens(Layer):
+    """Class token or registers (Darcet et al., arXiv 2309.16588): learned tokens put in at position `after`."""
+
+    def __init__(self, dim: int, count: int, after: int = 0):
+        super().__init__()
+        self.after = after
+        self.tokens = nn.Parameter(torch.zeros(1, count, dim))
+        nn.init.normal_(self.tokens, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.tokens.expand(x.shape[0], -1, -1)
+        return torch.cat([x[:, : self.after], tokens, x[:, self.after :]], dim=1)

@@ -1,0 +1,27 @@
+"""Norms over tokens (B, L, C): layer norm, and group norm with one group (PoolFormer, arXiv 2111.11418)."""
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.layer import Layer
+from search_spaces.parts import NORMS
+
+
+@NORMS.register("layer")
+def layer_norm(dim: int, eps: float = 1e-6) -> nn.LayerNorm:
+    return nn.LayerNorm(dim, eps=eps)
+
+
+@NORMS.register("group")
+class SingleGroupNorm(Layer):
+    """Mean and variance over all tokens and channels of an image together, scale and shift per channel."""
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x.float(), dim=(1, 2), keepdim=True, correction=0)
+        return ((x - mean) * torch.rsqrt(variance + self.eps)).to(x.dtype) * self.weight + self.bias

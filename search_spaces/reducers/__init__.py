@@ -1,0 +1,1 @@
+"""Token reduction inside a stage. One file each."""
