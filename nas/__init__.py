@@ -1,0 +1,45 @@
+"""vitnas: neural architecture search for efficient vision transformers.
+
+The same words as on the command line: search, report, export, train, show, sample, load_campaign, load_run.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.campaign import Campaign, load_campaign
+    from nas.errors import UserError
+    from nas.export import export_run as export
+    from nas.folder import write_folder as report
+    from nas.genotype import Atom, Genotype, Stage
+    from nas.run import Run, load_run
+    from nas.search import search
+    from nas.show import describe as show
+    from nas.show import sample_architectures as sample
+    from nas.train import train_config as train
+
+_WHERE = {
+    "Campaign": ("nas.campaign", "Campaign"),
+    "load_campaign": ("nas.campaign", "load_campaign"),
+    "UserError": ("nas.errors", "UserError"),
+    "export": ("nas.export", "export_run"),
+    "report": ("nas.folder", "write_folder"),
+    "Atom": ("nas.genotype", "Atom"),
+    "Genotype": ("nas.genotype", "Genotype"),
+    "Stage": ("nas.genotype", "Stage"),
+    "Run": ("nas.run", "Run"),
+    "load_run": ("nas.run", "load_run"),
+    "search": ("nas.search", "search"),
+    "show": ("nas.show", "describe"),
+    "sample": ("nas.show", "sample_architectures"),
+    "train": ("nas.train", "train_config"),
+}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import nas.genotype` costs nothing else."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    module, attribute = _WHERE[name]
+    return getattr(import_module(module), attribute)

@@ -1,10 +1,14 @@
 """A campaign on disk as one value: what was asked, what was tried, what came out. Report and export read nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.objective import losses
+from nas.errors import UserError
+from nas.history import History, replay
+from nas.journal import read_journal
+from nas.objective import Objective, losses
 from nas.pareto import front_indices
 from nas.trial import Trial
 
@@ -49,10 +53,42 @@ class Run:
 
     def front(self) -> list[Trial]:
         """The non-dominated search trials, cheapest first by the first objective that is to be minimised."""
-        done = self.complete()
         objectives = self.campaign.objective_list
-        if not done:
-            return []
-        chosen = [done[i] for i in front_indices(losses([t.values for t in done], objectives))]
+        chosen = nondominated(self.complete(), objectives)
         key = next((o.name for o in objectives if o.direction == "minimize"), objectives[0].name)
         return sorted(chosen, key=lambda t: t.values[key])
+
+
+def nondominated(trials: Sequence[Trial], objectives: tuple[Objective, ...]) -> list[Trial]:
+    """Those that no other trial beats in every objective, in their order."""
+    if not trials:
+        return []
+    return [trials[i] for i in sorted(front_indices(losses([t.values for t in trials], objectives)))]
+
+
+def load_run(path: Path | str) -> Run:
+    """Read a run folder, also of a running or broken campaign. Raises UserError when it is none."""
+    folder = Path(path)
+    journal = folder / "journal.jsonl"
+    if not journal.is_file():
+        raise UserError(f"{folder}: not a run folder (no journal.jsonl); a search writes one under runs/NAME")
+    history = replay(read_journal(journal))
+    if not history.campaign:
+        raise UserError(f"{folder}: the campaign stopped before it began; start it again with nas search")
+    return run_from_history(folder, history)
+
+
+def run_from_history(folder: Path, history: History) -> Run:
+    from nas.campaign import Campaign
+
+    return Run(
+        path=folder,
+        campaign=Campaign.model_validate(history.campaign),
+        environment=history.environment,
+        trials=tuple(history.trials[n] for n in sorted(history.trials)),
+        rejections=tuple(Rejection(reason=r, detail=d, hash=h, at=a) for r, d, h, a in history.rejections),
+        status=history.status,
+        seconds=history.seconds,
+        test_accuracy=dict(history.test_accuracy),
+        notes=tuple(history.notes),
+    )

@@ -63,12 +63,9 @@ class ClassAttentionBlock(Layer):
 
     def __init__(self, dim: int, num_heads: int, ratio: float, norm: Atom, layer_scale: float, tokens_norm: bool):
         super().__init__()
-        self.num_heads, self.tokens_norm = num_heads, tokens_norm
+        self.tokens_norm = tokens_norm
         self.norm1 = make_norm(norm, dim)
-        self.q = nn.Linear(dim, dim)
-        self.k = nn.Linear(dim, dim)
-        self.v = nn.Linear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
+        self.attn = ClassAttention(dim, num_heads)
         self.gamma1 = nn.Parameter(torch.full((dim,), layer_scale))
         self.norm2 = make_norm(norm, dim)
         self.fc1 = nn.Linear(dim, int(dim * ratio))
@@ -77,9 +74,27 @@ class ClassAttentionBlock(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.norm1(x)
-        q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (self.q(u[:, :1]), self.k(u), self.v(u)))
-        read = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        x = x + torch.cat([self.gamma1 * read, self.gamma1 * u[:, 1:]], dim=1)
+        x = x + self.gamma1 * torch.cat([self.attn(u), u[:, 1:]], dim=1)
         x = self.norm2(x) if self.tokens_norm else torch.cat([self.norm2(x[:, :1]), x[:, 1:]], dim=1)
         cls = self.gamma2 * self.fc2(F.gelu(self.fc1(x[:, :1])))
         return x + torch.cat([cls, x[:, 1:]], dim=1)
+
+
+class ClassAttention(Layer):
+    """Row 0 alone asks, all rows answer: (B, 1 + N, C) -> (B, 1, C)."""
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
+        super().__init__()
+        self.num_heads, self.scale = num_heads, (dim // num_heads) ** -0.5
+        self.q = nn.Linear(dim, dim, bias=qkv_bias)
+        self.k = nn.Linear(dim, dim, bias=qkv_bias)
+        self.v = nn.Linear(dim, dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (self._split(t) for t in (self.q(x[:, :1]), self.k(x), self.v(x)))
+        read = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return self.proj(read.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)

@@ -6,6 +6,7 @@ reduce and weigh. `Attention` owns W_q, W_k, W_v, W_o and hands each core its he
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -31,6 +32,8 @@ class Mixer(Layer):
     is_set: ClassVar[bool] = False  # permutation-equivariant: needs a position from elsewhere, works after reduction
     takes_prefix: ClassVar[bool] = False  # class token and registers may be present
     has_heads: ClassVar[bool] = True  # head_dim matters
+    rule: ClassVar[str] = "V13"  # number of the validity rule that check() stands for
+    hidden_macs: ClassVar[bool] = False  # some products are element-wise: counted by cost, unseen by PyTorch's counter
 
     @classmethod
     def check(cls, shape: Shape, **params: Any) -> str | None:
@@ -54,7 +57,12 @@ class Core(Mixer):
     `dim` is the width of the layer; `num_heads` the heads that this core serves, `head_dim` channels each.
     """
 
-    reduces: ClassVar[bool] = False  # reduce() changes the tokens that keys and values come from
+    reduces: bool = False  # reduce() changes the tokens that keys and values come from
+
+    @classmethod
+    def parts(cls, heads: int, **params: Any) -> "list[tuple[type[Core], int, dict[str, Any]]]":
+        """The cores this mixer is made of, with the heads and parameters of each. One, unless its heads differ."""
+        return [(cls, heads, params)]
 
     def reduce(self, x: Tensor) -> Tensor:
         """(B, P + N, C) -> the tokens (B, M, C) that keys and values are projected from."""
@@ -123,7 +131,6 @@ class Attention(Layer):
         return F.linear(x, self.qkv.weight[rows], bias).unflatten(2, (heads, self.head_dim)).transpose(1, 2)
 
 
-
 def shared_heads(atoms: tuple[Atom, ...], share: float, heads: int) -> tuple[int, ...]:
     """How many heads each of one or two cores serves."""
     if len(atoms) == 1:
@@ -137,13 +144,9 @@ def build_mixer(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Layer:
     kind = MIXERS[atoms[0].kind]
     if not issubclass(kind, Core):
         return kind(dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **atoms[0].params)
-    heads = shared_heads(atoms, share, shape.heads)
-    own = [_split_bias(atom) for atom in atoms]
-    cores = [
-        MIXERS[a.kind](dim=shape.dim, num_heads=h, head_dim=shape.head_dim, grid=shape.grid, **p)
-        for a, h, (p, _) in zip(atoms, heads, own, strict=True)
-    ]
-    return Attention(shape.dim, shape.heads, cores, heads, qkv_bias=own[0][1])
+    parts = _core_parts(atoms, share, shape.heads)
+    cores = [core(dim=shape.dim, num_heads=h, head_dim=shape.head_dim, grid=shape.grid, **p) for core, h, p in parts]
+    return Attention(shape.dim, shape.heads, cores, [h for _, h, _ in parts], qkv_bias=_split_bias(atoms[0])[1])
 
 
 def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:
@@ -152,15 +155,21 @@ def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:
     if not issubclass(kind, Core):
         return kind.cost(shape, **atoms[0].params)
     bias = _split_bias(atoms[0])[1]
-    q_and_out = costs.linear(shape.length, shape.dim, shape.dim, bias) + costs.linear(shape.length, shape.dim, shape.dim)
-    total = [q_and_out]
-    for atom, heads in zip(atoms, shared_heads(atoms, share, shape.heads), strict=True):
-        core, (params, _) = MIXERS[atom.kind], _split_bias(atom)
-        assert issubclass(core, Core)
-        part = Shape(dim=shape.dim, heads=heads, head_dim=shape.head_dim, grid=shape.grid, tokens=shape.tokens, prefix=shape.prefix)
+    total = [costs.linear(shape.length, shape.dim, shape.dim, bias), costs.linear(shape.length, shape.dim, shape.dim)]
+    for core, heads, params in _core_parts(atoms, share, shape.heads):
+        part = replace(shape, heads=heads)
         total.append(costs.linear(core.keys(part, **params), shape.dim, 2 * heads * shape.head_dim, bias))
         total.append(core.cost(part, **params))
     return Cost.total(total)
+
+
+def _core_parts(atoms: tuple[Atom, ...], share: float, heads: int) -> list[tuple[type[Core], int, dict[str, Any]]]:
+    found = []
+    for atom, own in zip(atoms, shared_heads(atoms, share, heads), strict=True):
+        kind = MIXERS[atom.kind]
+        assert issubclass(kind, Core), f"{atom.kind} cannot share its heads"
+        found += kind.parts(own, **_split_bias(atom)[0])
+    return found
 
 
 def _split_bias(atom: Atom) -> tuple[dict[str, Any], bool]:

@@ -1,0 +1,321 @@
+"""A short training that ranks architectures: data stay on the training device, decoded, and are augmented there.
+
+AdamW (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101) with a linear warm-up and a cosine decay per step.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from evaluators.augment import augmentation
+from evaluators.data.dataset import Dataset
+from evaluators.latency.lease import DeviceLease
+from nas.trial import Point
+
+CLIP_NORM = 1.0
+CHECK_EVERY = 16  # steps between looks at the loss, each of which waits for a GPU
+T = TypeVar("T")
+
+
+class TrainingFailed(RuntimeError):
+    """A training that cannot go on; its message is the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained. mixup: alpha of its Beta distribution, 0 for none. ema: decay of the averaged weights,
+    0 for none. amp: mixed precision where the device has it. drop_path: for whoever builds the network."""
+
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 3.0
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    ema: float = 0.0
+    augment: tuple[str, ...] = ("crop", "flip")
+    amp: bool = True
+    drop_path: float = 0.0
+
+
+class ProxyTraining:
+    """One training of `network` on `dataset`. Iterate over run(), then take `network` and `notes`.
+
+    network: holds the final weights in the end, averaged ones with `ema`. notes: adaptations, such as a halved batch.
+    waited_s: time spent waiting for the lease, which counts neither as training nor towards deadline_s.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        device: torch.device | str,
+        seed: int,
+        lease: DeviceLease | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
+        self.dataset, self.recipe, self.deadline_s = dataset, recipe, deadline_s
+        self.notes: list[str] = []
+        self.waited_s = 0.0
+        self._lease = lease
+        self._x, self._y = _resident(dataset.train_x, self.device, self.notes), dataset.train_y.to(self.device)
+        self._mean, self._scale = _normalisation(dataset, self.device)
+        self._batch = max(1, min(recipe.batch_size, len(self._y)))
+        self._chunk = self._batch  # images that go through the network at a time; falls when memory runs out
+        self._augment = augmentation(recipe.augment)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._mixing = np.random.default_rng(seed)
+        self._global_rng = _rng_state_of(seed)
+        self._amp = _amp_type(self.device) if recipe.amp else None
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp is torch.float16)
+        self._optimizer = make_optimizer(network, recipe, self.device)
+        self._average = _averaged(network, recipe.ema) if recipe.ema > 0 else None
+        self._per_epoch = len(self._y) // self._batch
+        self._step = 0
+
+    def run(self) -> Iterator[Point]:
+        """Train; yields one Point per epoch, with the accuracy on the validation split. Raises TrainingFailed."""
+        self._start = time.monotonic()
+        for epoch in range(1, self.recipe.epochs + 1):
+            with self._own_randomness():
+                loss = self._guarded(lambda epoch=epoch: self._epoch(epoch))  # type: ignore[misc]
+            accuracy = self._shrinking(self._validate)
+            if epoch == self.recipe.epochs and self._average is not None:
+                self.network.load_state_dict(self._average.module.state_dict())
+            yield Point(epoch=epoch, loss=loss, accuracy=accuracy, seconds=self._elapsed())
+
+    def _epoch(self, epoch: int) -> float:
+        """One pass over the training split in a fresh order; returns the mean loss."""
+        self.network.train()
+        order = torch.randperm(len(self._y), generator=self._generator, device=self.device)
+        total = torch.zeros((), device=self.device)
+        for i in range(self._per_epoch):
+            with self._leased():
+                total += self._train_step(order[i * self._batch : (i + 1) * self._batch])
+            if i % CHECK_EVERY == 0 or i == self._per_epoch - 1:
+                self._check(total, epoch)
+        return total.item() / self._per_epoch
+
+    def _check(self, total: Tensor, epoch: int) -> None:
+        if not math.isfinite(total.item()):
+            raise TrainingFailed(f"loss is not a number in epoch {epoch}")
+        if self.deadline_s is not None and self._elapsed() > self.deadline_s:
+            raise TrainingFailed(f"time limit of {self.deadline_s:.0f} s reached in epoch {epoch}")
+
+    def _train_step(self, rows: Tensor) -> Tensor:
+        rate = learning_rate(self._step, self.recipe, self._per_epoch)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        x, y = self._augment(self._take(rows), self._generator), self._y[rows]
+        other, weight = self._mixup_partner(len(y))
+        loss = self._shrinking(lambda: self._backward(x, y, other, weight))
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+        self._step += 1
+        return loss
+
+    def _backward(self, x: Tensor, y: Tensor, other: Tensor | None, weight: float) -> Tensor:
+        """Gradients of the batch's mean loss, gathered over chunks that fit into memory."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.device)
+        for part in torch.arange(len(y), device=self.device).split(self._chunk):
+            images = self._normalise(x[part])
+            if other is not None:
+                images = torch.lerp(self._normalise(x[other[part]]), images, weight)
+            with self._autocast():
+                logits = self.network(images)
+            chunk_loss = self._loss(logits.float(), y[part], None if other is None else y[other[part]], weight)
+            chunk_loss = chunk_loss * (len(part) / len(y))
+            self._scaler.scale(chunk_loss).backward()
+            loss += chunk_loss.detach()
+        return loss
+
+    def _loss(self, logits: Tensor, y: Tensor, other: Tensor | None, weight: float) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        loss = F.cross_entropy(logits, y, label_smoothing=smoothing)
+        if other is None:
+            return loss
+        return weight * loss + (1 - weight) * F.cross_entropy(logits, other, label_smoothing=smoothing)
+
+    def _mixup_partner(self, size: int) -> tuple[Tensor | None, float]:
+        """Rows to mix in and the share of the batch's own images (Zhang et al., ICLR 2018, arXiv 1710.09412)."""
+        if self.recipe.mixup == 0:
+            return None, 1.0
+        partner = torch.randperm(size, generator=self._generator, device=self.device)
+        return partner, float(self._mixing.beta(self.recipe.mixup, self.recipe.mixup))
+
+    def _validate(self) -> float:
+        network = self.network if self._average is None else self._average.module
+        return evaluate_accuracy(
+            network, self.dataset.val_x, self.dataset.val_y, self.dataset,
+            device=self.device, batch_size=2 * self._chunk, around_batch=self._leased, amp=self._amp,
+        )  # fmt: skip
+
+    def _take(self, rows: Tensor) -> Tensor:
+        return self._x.index_select(0, rows.to(self._x.device)).to(self.device)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        return (x - self._mean) * self._scale
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._amp is None else torch.autocast(self.device.type, dtype=self._amp)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start - self.waited_s
+
+    def _shrinking(self, work: Callable[[], T]) -> T:
+        """Do `work`, again with half as many images at a time whenever memory runs out."""
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self._chunk == 1:
+                    raise
+            self._chunk //= 2  # outside the except clause: its traceback holds the tensors that did not fit
+            self.notes.append(f"out of memory: {self._chunk} images at a time, gradients accumulated over {self._batch}")
+            self._optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingFailed(f"out of memory with {self._chunk} image(s) at a time") from None
+
+    @contextmanager
+    def _leased(self) -> Iterator[None]:
+        if self._lease is None:
+            yield
+            return
+        asked = time.monotonic()
+        with self._lease.shared():
+            self.waited_s += time.monotonic() - asked
+            yield
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # work still in the queue would disturb a measurement
+
+    @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Dropout and stochastic depth draw from the global generators; give them our stream and put theirs back."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.set_rng_state(self._global_rng)
+            if devices:
+                torch.cuda.manual_seed(int(self._mixing.integers(2**31)))
+            yield
+            self._global_rng = torch.get_rng_state()
+
+
+def evaluate_accuracy(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    dataset: Dataset,
+    *,
+    device: torch.device | str,
+    batch_size: int = 256,
+    around_batch: Callable[[], AbstractContextManager[None]] = nullcontext,
+    amp: torch.dtype | None = None,
+) -> float:
+    """Share of the uint8 images `x` that the network gives the class `y`; `dataset` says how to normalise.
+
+    around_batch: a context to run every batch in. amp: type to compute in under autocast.
+    """
+    device = torch.device(device)
+    mean, scale = _normalisation(dataset, device)
+    was_training, correct = network.training, torch.zeros((), dtype=torch.int64, device=device)
+    network.to(device).eval()
+    try:
+        for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            with around_batch(), torch.inference_mode(), torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+                logits = network((images.to(device) - mean) * scale)
+                correct += (logits.argmax(1) == labels.to(device)).sum()
+    finally:
+        network.train(was_training)
+    return correct.item() / len(y)
+
+
+def learning_rate(step: int, recipe: Recipe, per_epoch: int) -> float:
+    """Linear over the warm-up, then half a cosine down to zero (Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983)."""
+    total = recipe.epochs * per_epoch
+    warmup = min(recipe.warmup_epochs, recipe.epochs / 2) * per_epoch
+    if step < warmup:
+        return recipe.lr * (step + 1) / math.ceil(warmup)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.AdamW:
+    """AdamW that decays the matrices of linear and convolution layers and nothing else: no norms, biases, tables, tokens."""
+    layers = (nn.Linear, nn.Conv1d, nn.Conv2d)
+    decayed = {id(m.weight) for m in network.modules() if isinstance(m, layers)}
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) in decayed], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU or, as a RuntimeError without a type of its own, on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _normalisation(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Offset and factor (1, C, 1, 1) that bring uint8 images to mean 0 and deviation 1 per channel."""
+    mean, std = (torch.tensor(v, dtype=torch.float32, device=device)[None, :, None, None] for v in (dataset.mean, dataset.std))
+    return 255 * mean, 1 / (255 * std)
+
+
+def _resident(x: Tensor, device: torch.device, notes: list[str]) -> Tensor:
+    try:
+        return x.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    notes.append("the training images do not fit on the device; they are sent batch by batch")
+    return x
+
+
+def _rng_state_of(seed: int) -> Tensor:
+    return torch.Generator().manual_seed(seed).get_state()
+
+
+def _amp_type(device: torch.device) -> torch.dtype | None:
+    """bfloat16 or float16 on a GPU; None on a CPU, where few have fast half precision."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average that follows faster in its first steps, when the weights still travel."""
+
+    def update(averages: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int) -> None:
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        for average, value in zip(averages, current, strict=True):
+            average.lerp_(value, 1 - kept) if average.is_floating_point() else average.copy_(value)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)

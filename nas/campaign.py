@@ -1,0 +1,295 @@
+"""The campaign file: what to search, on what, for how long. Every mistake is one line with its place."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+
+from nas.campaign_errors import first_error, placed
+from nas.errors import UserError, unknown
+from nas.objective import METRICS, Constraint, Objective
+from nas.settings import (
+    Budget,
+    DataSettings,
+    ExecutionSettings,
+    LatencySection,
+    Names,
+    SamplerSettings,
+    Section,
+    SpaceSettings,
+    TrainingSettings,
+    as_tuple,
+)
+from nas.yaml_file import Document, parse_value, read_yaml
+
+VERSION = 1
+_MAY_CHANGE = ("name", "budget.", "execution.")  # on resume: none of them changes what a trial means
+_MAY_NOT_CHANGE = ("execution.device",)  # latencies of two devices do not belong on one front
+
+
+def _directions(value: object) -> object:
+    """`[accuracy, macs_g]` means the usual directions."""
+    if not isinstance(value, list | tuple):
+        return value
+    doubled = next((n for i, n in enumerate(value) if n in value[:i]), None)
+    if doubled is not None:
+        raise UserError(f"objectives: {doubled!r} is named twice")
+    return {n: METRICS[n].direction if n in METRICS else "minimize" for n in value if isinstance(n, str)}
+
+
+Limits = Annotated[str | tuple[str, ...], BeforeValidator(as_tuple)]
+
+
+class Campaign(Section):
+    """One search, fully described."""
+
+    version: int = Field(default=VERSION, ge=1, le=VERSION, description=f"the version of the format, {VERSION}")
+    name: str = Field(
+        default="campaign",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="a folder name of letters, digits, . _ -",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31, description="a whole number of at least 0")
+    data: DataSettings = Field(description="a mapping with at least source")
+    space: SpaceSettings = Field(default=SpaceSettings(), description="a mapping with name, fix, narrow")
+    objectives: Annotated[dict[str, str], BeforeValidator(_directions)] = Field(
+        default={"accuracy": "maximize", "latency_ms": "minimize"},
+        description="a list such as [accuracy, latency_ms] or a mapping from metric to direction",
+    )
+    constraints: dict[str, Limits] = Field(default={}, description='a mapping from metric to a limit such as "<= 2"')
+    sampler: SamplerSettings = Field(default=SamplerSettings(), description="a mapping with name, startup, population")
+    budget: Budget = Field(default=Budget(), description="a mapping with trials, minutes")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="a mapping with epochs, lr, ...")
+    latency: LatencySection = Field(default=LatencySection(), description="a mapping with batch, threads, rounds, ...")
+    execution: ExecutionSettings = Field(default=ExecutionSettings(), description="a mapping with workers, cpus, ...")
+    references: Names = Field(default=(), description="a list of names from the zoo")
+
+    @field_validator("objectives")
+    @classmethod
+    def _check_objectives(cls, value: dict[str, str]) -> dict[str, str]:
+        _objectives(value)
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _check_constraints(cls, value: dict[str, Limits]) -> dict[str, Limits]:
+        _refuse_contradictions(_constraints(value))
+        return value
+
+    @field_validator("references")
+    @classmethod
+    def _check_references(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for i, name in enumerate(value):
+            if name in value[:i]:
+                raise UserError(f"references: {name!r} is named twice")
+        return value
+
+    @property
+    def objective_list(self) -> tuple[Objective, ...]:
+        return _objectives(self.objectives)
+
+    @property
+    def constraint_list(self) -> tuple[Constraint, ...]:
+        return _constraints(self.constraints)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the objectives and, after them, of the other metrics that a constraint limits."""
+        limited = [c.metric for c in self.constraint_list]
+        return tuple(dict.fromkeys([*(o.name for o in self.objective_list), *limited]))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that the objectives or the constraints need, objectives first."""
+        return tuple(dict.fromkeys([*self.objectives, *(c.metric for c in self.constraint_list)]))
+
+    def to_yaml(self) -> str:
+        """Every setting, defaults included; reading it back gives an equal campaign."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def load_campaign(path: str | Path, overrides: Sequence[str] = ()) -> Campaign:
+    """Read a campaign file with `key.path=value` overrides; raises UserError naming file, line and key."""
+    document = campaign_document(Path(path), overrides)
+    try:
+        return Campaign.model_validate(document.data)
+    except ValidationError as error:
+        raise first_error(error, Campaign, document) from None
+
+
+def campaign_document(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """The file's values with overrides, the default name and resolved data path, and the place of each key."""
+    document = read_yaml(path, "campaign file")
+    for text in overrides:
+        _override(document, text)
+    version = document.data.get("version", VERSION)
+    if isinstance(version, int) and version > VERSION:
+        place = document.place(("version",))
+        raise UserError(f"{place}: version: {version} is newer than this vitnas reads ({VERSION}); update vitnas")
+    document.data.setdefault("name", path.stem)
+    data = document.data.get("data")
+    if isinstance(data, dict) and isinstance(data.get("source"), str):
+        data["source"] = _resolved(data["source"], path.parent)
+    return document
+
+
+def check_names(campaign: Campaign, path: str | Path | None = None, overrides: Sequence[str] = ()) -> None:
+    """Check the names of space, sampler, references and data against what is registered (this imports torch).
+
+    With `path` and `overrides` as given to `load_campaign`, the UserError also says where the name was written.
+    """
+    try:
+        _check_registered(campaign)
+    except UserError as error:
+        if path is None:
+            raise
+        raise placed(str(error), campaign_document(Path(path), overrides)) from None
+
+
+def differences(old: Campaign, new: Campaign) -> list[str]:
+    """Lines such as `budget.trials: 40 -> 60`."""
+    before, after = (dict(_flat(c.model_dump(mode="json"))) for c in (old, new))
+    keys = [*before, *(k for k in after if k not in before)]
+    changed = [k for k in keys if before.get(k, _ABSENT) != after.get(k, _ABSENT)]
+    return [f"{k}: {_shown(before.get(k, _ABSENT))} -> {_shown(after.get(k, _ABSENT))}" for k in changed]
+
+
+def resumable_changes(old: Campaign, new: Campaign) -> list[str]:
+    """The differences that `--resume` accepts: budget, execution other than the device, and name."""
+    return [line for line in differences(old, new) if _resumable(line)]
+
+
+def refused_changes(old: Campaign, new: Campaign) -> list[str]:
+    """The differences that make it another campaign."""
+    return [line for line in differences(old, new) if not _resumable(line)]
+
+
+_ABSENT = object()
+
+
+def _resumable(line: str) -> bool:
+    key = line.partition(": ")[0]
+    return key.startswith(_MAY_CHANGE) and not key.startswith(_MAY_NOT_CHANGE)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield prefix + key, item
+
+
+def _shown(value: object) -> str:
+    return "absent" if value is _ABSENT else repr(value)
+
+
+def _objectives(directions: Mapping[str, str]) -> tuple[Objective, ...]:
+    """Two or three, accuracy among them, each in its usual direction."""
+    found = tuple(Objective(name=n, direction=d) for n, d in directions.items())
+    if "accuracy" not in directions or len(found) not in (2, 3):
+        costs = ", ".join(n for n in METRICS if n != "accuracy")
+        names = ", ".join(directions) or "none"
+        raise UserError(f"objectives: expected accuracy and one or two of {costs}, found {names}")
+    for o in found:
+        if o.direction != o.metric.direction:
+            raise UserError(f"objectives.{o.name}: expected {o.metric.direction}, found {o.direction}")
+    return found
+
+
+def _constraints(limits: Mapping[str, Limits]) -> tuple[Constraint, ...]:
+    pairs = [(m, text) for m, texts in limits.items() for text in ([texts] if isinstance(texts, str) else texts)]
+    return tuple(Constraint.parse(m, text) for m, text in pairs)
+
+
+def _refuse_contradictions(constraints: Sequence[Constraint]) -> None:
+    """No value may be ruled out by the limits themselves; a metric is never negative and accuracy is a fraction."""
+    for metric in dict.fromkeys(c.metric for c in constraints):
+        limits = [c for c in constraints if c.metric == metric]
+        for c in limits:
+            if metric == "accuracy" and not 0 <= c.bound <= 1:
+                raise UserError(f"constraints.accuracy: accuracy is a fraction from 0 to 1, found {c.bound:g}")
+            if c.bound < 0 or (c.operator == "<" and c.bound == 0):
+                raise UserError(f"constraints.{metric}: nothing can satisfy {str(c)!r}; expected a limit above 0")
+        low = max((c for c in limits if c.operator == ">"), key=lambda c: c.bound, default=None)
+        high = min((c for c in limits if c.operator == "<"), key=lambda c: c.bound, default=None)
+        if low and high and low.bound > high.bound:
+            raise UserError(f"constraints.{metric}: {str(low)!r} and {str(high)!r} contradict each other")
+
+
+def _override(document: Document, text: str) -> None:
+    """Write one `key.path=value` into the document."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text!r}: write key.path=value, such as budget.trials=20")
+    place = f"--set {key.strip()}"
+    path = _key_path(key.strip(), place)
+    section = document.data
+    for i, name in enumerate(path[:-1]):
+        inner = section.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"{place}: {'.'.join(path[: i + 1])} is no mapping in the file; set it as a whole")
+        section = inner
+    section[path[-1]] = parse_value(value, place)
+    for known in [p for p in document.places if p[: len(path)] == path]:
+        del document.places[known]
+    document.places[path] = place
+
+
+def _key_path(key: str, place: str) -> tuple[str, ...]:
+    """`space.fix.stage1.width` -> (space, fix, stage1.width): below a mapping of free names the rest is one name."""
+    model: Any = Campaign
+    names = key.split(".")
+    for i, name in enumerate(names):
+        if name not in model.model_fields:
+            raise unknown("key", name, model.model_fields, place)
+        model = model.model_fields[name].annotation
+        if not hasattr(model, "model_fields"):
+            rest = ".".join(names[i + 1 :])
+            return (*names[: i + 1], rest) if rest else tuple(names)
+    return tuple(names)
+
+
+def _resolved(source: str, folder: Path) -> str:
+    """A path or pattern seen from the campaign's folder or from here; a bare word is a built-in name."""
+    if _is_name(source):
+        return source
+    for start in (folder, Path.cwd()):
+        candidate = start / Path(source).expanduser()
+        if _exists(candidate):
+            return str(candidate.resolve())
+    return source
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; the last part may be a pattern."""
+    return path.exists() or any(path.parent.glob(path.name))
+
+
+def _is_name(source: str) -> bool:
+    return source.replace("-", "_").isidentifier()
+
+
+def _check_registered(campaign: Campaign) -> None:
+    from evaluators.data import DATASETS
+    from nas.samplers import SAMPLERS
+    from search_spaces.vit import SPACES
+    from search_spaces.zoo import ZOO
+
+    _check_name("space.name", "space", campaign.space.name, SPACES)
+    _check_name("sampler.name", "sampler", campaign.sampler.name, SAMPLERS)
+    for name in campaign.references:
+        _check_name("references", "reference network", name, ZOO)
+    source = campaign.data.source
+    if _is_name(source) and source not in DATASETS:
+        hint = f"; for a folder here write ./{source}" if Path(source).exists() else ""
+        raise UserError(f"{unknown('data set', source, DATASETS, 'data.source')}{hint}")
+    if not _is_name(source) and not _exists(Path(source)):
+        raise UserError(f"data.source: nothing at {source!r}, neither beside the campaign file nor in {Path.cwd()}")
+
+
+def _check_name(key: str, what: str, name: str, registry: Iterable[str]) -> None:
+    if name not in list(registry):
+        raise unknown(what, name, registry, key)

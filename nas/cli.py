@@ -1,0 +1,169 @@
+"""The command `nas`. Each command is a plain function; the work is imported when it runs, so that --help is quick."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.errors import UserError, unknown
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder, such as runs/digits.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")]
+
+
+@app.command()
+def search(
+    campaign: Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")],
+    name: Annotated[str | None, typer.Option(help="Run folder under runs/; the file's name by default.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped or killed campaign.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, run nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a search campaign: a front, a report and configs in runs/NAME."""
+    from nas.campaign import check_names, load_campaign
+
+    overrides = [*(set_ or []), *([f"name={name}"] if name else [])]
+    loaded = load_campaign(campaign, overrides)
+    check_names(loaded, campaign, overrides)
+    from nas import search as search_module
+    from nas.show import dry_run_lines, search_json
+
+    if dry_run:
+        lines, data = dry_run_lines(search_module.prepare(loaded))
+        return _out(data, as_json, lambda: print("\n".join(lines)))
+    _warn_workers(loaded.execution.workers, loaded.execution.cpus, loaded.execution.address)
+    run = search_module.search(loaded, resume=resume, quiet=as_json)
+    _out(search_json(run), as_json, lambda: _print_run(run))
+    if run.status == "interrupted":
+        print(f"go on with: nas search {campaign} --name {loaded.name} --resume", file=sys.stderr)
+        raise typer.Exit(130)
+    return None
+
+
+@app.command()
+def report(run_dir: RunDir) -> None:
+    """Rebuild the report and the tables, also of a running or broken campaign."""
+    from nas.folder import write_folder
+    from nas.run import load_run
+
+    print(write_folder(load_run(run_dir)))
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    select: Annotated[str, typer.Option(help='knee, best, all, trial:N, or a limit such as "latency_ms<=2".')] = "knee",
+    to: Annotated[str, typer.Option(help="Any of config,torch,onnx, separated by commas.")] = "config",
+    output: Output = None,
+) -> None:
+    """Write architectures out: a config, one plain PyTorch file with weights, ONNX."""
+    from nas.export import export_run
+
+    for path in export_run(run_dir, select=select, to=tuple(t.strip() for t in to.split(",")), output=output):
+        print(path)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="An exported architecture.")],
+    data: Annotated[str, typer.Option(help="A built-in data set or a path.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 100,
+    output: Output = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Train an exported architecture in full; started again, it goes on where it stopped."""
+    from nas.train import train_config
+
+    trained = train_config(config, data, epochs=epochs, output=output, device=device)
+    print(trained)
+
+
+@app.command()
+def show(config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="A config, or a name from the zoo.")], as_json: Json = False) -> None:
+    """Stages, tokens, parameters, MACs and activation memory by block, taxonomy classes."""
+    from nas.show import describe, print_description
+
+    described = describe(config)
+    _out(described, as_json, lambda: print_description(described))
+
+
+@app.command()
+def sample(
+    space_or_campaign: Annotated[str, typer.Argument(metavar="SPACE_OR_CAMPAIGN", help="A space's name or a campaign file.")],
+    count: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    output: Output = None,
+    image_size: Annotated[int, typer.Option(help="Pixels, for a space by name.")] = 0,
+) -> None:
+    """Draw random valid architectures; with --output as configs."""
+    from nas.show import sample_architectures
+
+    for line in sample_architectures(space_or_campaign, count=count, seed=seed, output=output, image_size=image_size or None):
+        print(line)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="spaces|mechanisms|samplers|evaluators|datasets|zoo")], as_json: Json = False
+) -> None:
+    """What there is to choose from."""
+    from nas.show import LISTS, print_rows
+
+    if what not in LISTS:
+        raise unknown("list", what, LISTS)
+    rows = LISTS[what]()
+    _out(rows, as_json, lambda: print_rows(rows))
+
+
+def _out(data: Any, as_json: bool, otherwise: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(data, indent=2))
+    else:
+        otherwise()
+
+
+def _print_run(run: Any) -> None:
+    from nas.progress import print_front
+
+    front = run.front()
+    if front:
+        print_front(front, run.campaign.metrics)
+    else:
+        print("no trial has ended with every objective measured; the report says why")
+    print(f"report   {run.path / 'report' / 'index.html'}")
+    for trial in front:
+        print(f"config   {run.path / 'configs' / f'trial-{trial.number:04d}.yaml'}")
+
+
+def _warn_workers(workers: int, cpus: float, address: str | None) -> None:
+    import os
+
+    cores = os.cpu_count() or 1
+    if address is None and workers * cpus > cores:
+        print(f"warning: {workers} workers of {cpus:g} CPUs on {cores} cores; trials will slow each other down", file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__name__ != "DiskFullError":
+            raise
+        print(f"nas: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Journal events -> trials: the state of a campaign as a pure function of its record."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nas.genotype import Genotype
+from nas.journal import Event
+from nas.trial import Outcome, Point, Trial
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    """What the events so far amount to. `apply` is the only way it changes."""
+
+    trials: dict[int, Trial] = field(default_factory=dict)
+    rejections: list[tuple[str, str, str, float]] = field(default_factory=list)
+    latencies: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)  # (hash, device) -> ms, low, high
+    test_accuracy: dict[int, float] = field(default_factory=dict)
+    campaign: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    status: str = "running"
+    seconds: float = 0.0  # wall time of all sessions
+    _session_start: float = 0.0
+    _session_end: float = 0.0
+
+    def apply(self, event: Event) -> None:
+        self._clock(event)
+        handler = getattr(self, f"_on_{event['event']}", None)
+        if handler is not None:
+            handler(event)
+
+    def _clock(self, event: Event) -> None:
+        if event["event"] == "session":
+            self._session_start = self._session_end = event["at"]
+            return
+        self.seconds += max(0.0, event["at"] - self._session_end) if self._session_end else 0.0
+        self._session_end = event["at"]
+
+    def _on_session(self, event: Event) -> None:
+        self.campaign, self.environment, self.status = event["campaign"], event["environment"], "running"
+
+    def _on_note(self, event: Event) -> None:
+        self.notes.append(event["text"])
+
+    def _on_rejected(self, event: Event) -> None:
+        self.rejections.append((event["reason"], event["detail"], event["hash"], event["at"]))
+
+    def _on_started(self, event: Event) -> None:
+        self.trials[event["trial"]] = Trial(
+            number=event["trial"], kind=event["kind"], name=event["name"], state="running",
+            genotype=Genotype.from_json(event["genotype"]), hash=event["hash"], code=event["code"],
+            values=event["costs"], started=event["at"],
+        )  # fmt: skip
+
+    def _on_measured(self, event: Event) -> None:
+        self.latencies[event["hash"], event["device"]] = event["latency"]
+
+    def _on_finished(self, event: Event) -> None:
+        outcome = outcome_from_json(event["outcome"])
+        trial = self.trials[event["trial"]]
+        self.trials[event["trial"]] = replace(
+            trial, state=outcome.state, values={**trial.values, **outcome.values}, intervals=outcome.intervals,
+            curve=outcome.curve, seconds=outcome.seconds, notes=outcome.notes, error=outcome.error,
+            checkpoint=outcome.checkpoint, finished=event["at"],
+        )  # fmt: skip
+
+    def _on_remeasured(self, event: Event) -> None:
+        trial, found = self.trials[event["trial"]], event["latency"]
+        self.trials[event["trial"]] = replace(
+            trial,
+            values={**trial.values, "latency_ms": found["ms"]},
+            intervals={**trial.intervals, "latency_ms": (found["low"], found["high"])},
+        )
+
+    def _on_tested(self, event: Event) -> None:
+        self.test_accuracy[event["trial"]] = event["accuracy"]
+
+    def _on_closed(self, event: Event) -> None:
+        self.status = event["status"]
+
+    def running(self) -> list[Trial]:
+        return [t for t in self.trials.values() if t.state == "running"]
+
+
+def replay(events: list[Event]) -> History:
+    history = History()
+    for event in events:
+        history.apply(event)
+    return history
+
+
+def outcome_from_json(data: dict[str, Any]) -> Outcome:
+    """The inverse of dataclasses.asdict for an Outcome."""
+    return Outcome(
+        state=data["state"],
+        values=dict(data["values"]),
+        intervals={k: (v[0], v[1]) for k, v in data["intervals"].items()},
+        curve=tuple(Point(**p) for p in data["curve"]),
+        seconds=dict(data["seconds"]),
+        notes=tuple(data["notes"]),
+        error=data["error"],
+        checkpoint=data["checkpoint"],
+    )

@@ -1,0 +1,123 @@
+"""What a search shows while it runs, on stderr: a bar on a terminal, one line per finished trial in a plain log."""
+
+import sys
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from nas.loop import Loop
+from nas.objective import METRICS, losses
+from nas.pareto import hypervolume, reference_point
+from nas.trial import Trial
+
+
+class SearchProgress:
+    """A listener of the loop. Use as a context manager around the run."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.live = self.console.is_terminal and not quiet
+        self.loop: Loop | None = None
+        self._session_start = time.monotonic()
+        self._spent_before = 0
+
+    def attach(self, loop: Loop) -> None:
+        self.loop = loop
+        self._session_start, self._spent_before = time.monotonic(), self._done()
+        if self.live:
+            self._task = self._bar.add_task("searching", total=loop.campaign.budget.trials)
+            self._refresh()
+
+    def __enter__(self) -> Self:
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[status]}"),
+            console=self.console, transient=True, disable=not self.live,
+        )  # fmt: skip
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def __call__(self, what: str, trial: Trial) -> None:
+        if what == "finished":
+            self.say(self._line(trial))
+        if self.live and self.loop is not None:
+            self._refresh()
+
+    def _line(self, trial: Trial) -> str:
+        assert self.loop is not None
+        numbers = "  ".join(f"{n}={trial.values[n]:.4g}" for n in self.loop.campaign.metrics if n in trial.values)
+        seconds = (trial.finished or 0.0) - trial.started
+        where = f"[{self._done()}/{self.loop.campaign.budget.trials}, {self._left()} left]"
+        reason = f"  {trial.error}" if trial.error else ""
+        return f"{where} {trial.name}: {trial.state}  {numbers}  {seconds:.1f} s  {trial.genotype}{reason}".replace("[", r"\[", 1)
+
+    def _refresh(self) -> None:
+        self._bar.update(self._task, completed=self._done(), status=self._status())
+
+    def _status(self) -> str:
+        assert self.loop is not None
+        trials = self.loop.history.trials.values()
+        running = sum(t.state == "running" for t in trials)
+        failed = sum(t.state == "failed" for t in trials)
+        done = [t.values for t in trials if t.kind == "search" and t.state == "complete"]
+        names = [o.name for o in self.loop.campaign.objective_list]
+        done = [v for v in done if all(n in v for n in names)]
+        if not done:
+            return f"{running} running, {failed} failed, {self._left()} left"
+        points = losses(done, self.loop.campaign.objective_list)
+        volume = hypervolume(points, reference_point(points))
+        best = max(v["accuracy"] for v in done)
+        front = len(self.loop.run().front())
+        return f"{running} running, {failed} failed, best {best:.3f}, front {front}, volume {volume:.3g}, {self._left()} left"
+
+    def _done(self) -> int:
+        assert self.loop is not None
+        return sum(t.kind == "search" and t.state not in ("running", "queued") for t in self.loop.history.trials.values())
+
+    def _left(self) -> str:
+        """By the pace of this session and by the budget, whichever ends first."""
+        assert self.loop is not None
+        budget = self.loop.campaign.budget
+        by_time = 60 * budget.minutes - self.loop.elapsed()
+        done = self._done() - self._spent_before
+        if done > 0:
+            pace = (time.monotonic() - self._session_start) / done
+            by_time = min(by_time, pace * (budget.trials - self._done()))
+        return duration(max(0.0, by_time))
+
+
+def duration(seconds: float) -> str:
+    """In the two units that matter: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
+
+
+def front_lines(trials: list[Trial], metrics: tuple[str, ...]) -> list[list[str]]:
+    """The front as rows of words: name, metrics with units, architecture."""
+    rows = []
+    for trial in trials:
+        cells = [f"{trial.values[m]:.4f}" if m == "accuracy" else f"{trial.values[m]:.4g}" for m in metrics if m in trial.values]
+        rows.append([trial.name, *cells, str(trial.genotype)])
+    return rows
+
+
+def print_front(trials: list[Trial], metrics: tuple[str, ...]) -> None:
+    """The front as a table on stdout."""
+    from rich.table import Table
+
+    table = Table(title=None, box=None, pad_edge=False)
+    for name in ("trial", *(METRICS[m].label for m in metrics), "architecture"):
+        table.add_column(name, justify="left" if name in ("trial", "architecture") else "right", overflow="fold")
+    for row in front_lines(trials, metrics):
+        table.add_row(*row)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table, highlight=False)

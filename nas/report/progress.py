@@ -1,0 +1,105 @@
+"""How the search went on: hypervolume over trials and over time, and the learning curves."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from nas.objective import losses
+from nas.pareto import hypervolume_history, reference_point
+from nas.report.classes import colours_of, main_class
+from nas.report.theme import ACCENT, INK, finish, legend, number, rows
+from nas.run import Run
+from nas.trial import Trial
+
+
+def hypervolume_table(run: Run) -> pd.DataFrame:
+    """After each finished search trial: how many have finished, minutes at work, hypervolume. Empty before two results.
+
+    A trial without a result counts as finished and adds nothing; the reference point belongs to all results together.
+    """
+    ended = sorted((t for t in run.searched() if t.finished is not None), key=_end)
+    measured = {t.number for t in run.complete()}
+    found = [t for t in ended if t.number in measured]
+    table = pd.DataFrame(columns=["trials", "minutes", "hypervolume"], dtype=float)
+    if len(found) < 2:
+        return table
+    values = losses([t.values for t in found], run.campaign.objective_list)
+    history = dict(zip([t.number for t in found], hypervolume_history(values, reference_point(values)), strict=True))
+    spans = [(t.started, _end(t)) for t in run.trials if t.finished is not None]
+    volume, records = 0.0, [(0.0, 0.0, 0.0)]
+    for count, trial in enumerate(ended, start=1):
+        volume = float(history.get(trial.number, volume))
+        records.append((float(count), busy_seconds(spans, _end(trial)) / 60, volume))
+    return pd.DataFrame(records, columns=table.columns)
+
+
+def busy_seconds(spans: list[tuple[float, float]], until: float) -> float:
+    """Length of the union of the (start, end) spans before `until`: the time in which at least one trial ran."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        start, end = max(start, reached), min(end, until)
+        total += max(0.0, end - start)
+        reached = max(reached, end)
+    return total
+
+
+def reference_words(run: Run) -> str:
+    """The reference point of the hypervolume in words, such as "accuracy 12.0 %, latency 3.10 ms"."""
+    objectives = run.campaign.objective_list
+    point = reference_point(losses([t.values for t in run.complete()], objectives))
+    values = [o.sign * float(p) for o, p in zip(objectives, point, strict=True)]
+    return ", ".join(f"{o.name} {number(o.name, v)}" for o, v in zip(objectives, values, strict=True))
+
+
+def draw_hypervolume(table: pd.DataFrame, over: str) -> dict[str, Any]:
+    """A staircase from zero, over "trials" or over "minutes"."""
+    title = {"trials": "Search trials finished", "minutes": "Minutes at work"}[over]
+    x = alt.X(f"{over}:Q", title=title, scale=alt.Scale(domainMin=0, nice=False), axis=alt.Axis(tickMinStep=1, grid=False))
+    y = alt.Y("hypervolume:Q", title="Hypervolume", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=5))
+    hover = [alt.Tooltip("trials:Q"), alt.Tooltip("minutes:Q", format=".1f"), alt.Tooltip("hypervolume:Q", format=".4g")]
+    base = alt.Chart().encode(x=x, y=y)
+    area = base.mark_area(interpolate="step-after", color=ACCENT, opacity=0.12)
+    line = base.mark_line(interpolate="step-after", color=ACCENT, strokeWidth=2)
+    dots = base.mark_point(filled=True, size=120, opacity=0, color=ACCENT).encode(tooltip=hover)
+    return finish(alt.layer(area, line, dots, data=rows(table)), height=240)
+
+
+def curves_table(run: Run) -> pd.DataFrame:
+    """One row per trial and epoch, references included. role: front, other or reference."""
+    front = {t.number for t in run.front()}
+    records = [
+        {
+            "trial": t.number, "name": t.name, "class": main_class(t.genotype), "epoch": p.epoch, "accuracy": p.accuracy,
+            "loss": p.loss, "seconds": p.seconds,
+            "role": "reference" if t.kind == "reference" else "front" if t.number in front else "other",
+        }
+        for t in run.trials for p in t.curve
+    ]  # fmt: skip
+    return pd.DataFrame(records, columns=["trial", "name", "class", "epoch", "accuracy", "loss", "seconds", "role"])
+
+
+def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy over epochs: members of the front in the colour of their class, references dashed, the rest grey."""
+    domain, colours = colours_of(set(table["class"]))
+    single = int(table["epoch"].nunique()) == 1
+    hover = [alt.Tooltip("name:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("accuracy:Q", format=".1%")]
+    base = alt.Chart().encode(
+        x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, grid=False)),
+        y=alt.Y("accuracy:Q", title="Validation accuracy", axis=alt.Axis(format=".0%", tickCount=5)),
+        detail="trial:N",
+        tooltip=hover,
+    )
+    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
+    layers = [
+        base.transform_filter(alt.datum.role == "other").mark_line(color="#b8c2cc", strokeWidth=1, opacity=0.6, point=single),
+        base.transform_filter(alt.datum.role == "reference")
+        .mark_line(strokeWidth=1.6, strokeDash=[5, 3], color=INK, point=single)
+        .encode(color=colour),
+        base.transform_filter(alt.datum.role == "front").mark_line(strokeWidth=2.2, point=single).encode(color=colour),
+    ]
+    return finish(alt.layer(*layers, data=rows(table)), height=320)
+
+
+def _end(trial: Trial) -> float:
+    return trial.started if trial.finished is None else trial.finished

@@ -1,0 +1,89 @@
+"""How every chart looks, and how numbers are written: one size of type, quiet axes, units beside values."""
+
+import math
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from nas.objective import METRICS
+
+INK, QUIET, GRID, ACCENT = "#1f2933", "#616e7c", "#e4e7eb", "#0b4f8a"
+FONT = "Inter, Helvetica Neue, Helvetica, Arial, sans-serif"
+CONFIG: dict[str, Any] = {
+    "background": "white",
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": QUIET, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600,
+        "gridColor": GRID, "domainColor": "#9aa5b1", "tickColor": "#9aa5b1", "labelLimit": 150, "titlePadding": 8,
+    },
+    "legend": {"labelColor": INK, "labelFontSize": 12, "titleColor": QUIET, "titleFontSize": 12, "labelLimit": 200},
+    "header": {"labelColor": INK, "titleColor": INK},
+}  # fmt: skip
+NARROW = 560  # below this width in pixels legends take fewer columns and crowded labels go
+
+
+def finish(chart: alt.LayerChart | alt.Chart, *, height: int) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart that takes the width of its box."""
+    whole = chart.properties(width="container", height=height).configure(**CONFIG)
+    return whole.to_dict()
+
+
+def rows(table: pd.DataFrame) -> alt.InlineData:
+    """The table inside the specification; missing numbers become null."""
+    clean = table.astype(object).where(table.notna(), None)
+    return alt.InlineData(values=clean.to_dict("records"))
+
+
+def legend(columns_wide: int, columns_narrow: int = 2, **more: Any) -> alt.Legend:
+    """Above the chart, in as many columns as the width carries."""
+    columns = alt.ExprRef(expr=f"width < {NARROW} ? {columns_narrow} : {columns_wide}")
+    return alt.Legend(orient="top", columns=columns, title=None, symbolOpacity=1, **more)
+
+
+def axis_format(metric: str) -> str:
+    return ".0%" if metric == "accuracy" else "~g"
+
+
+def scale_of(values: pd.Series, metric: str) -> alt.Scale:
+    """Logarithmic for a cost that spans more than a factor of ten, else linear around the values."""
+    low, high = float(values.min()), float(values.max())
+    if metric != "accuracy" and is_wide(low, high):
+        return alt.Scale(type="log", domain=[low / 1.15, high * 1.15], nice=False)
+    pad = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    bottom = low - pad if low < 0 else max(0.0, low - pad)
+    top = min(1.0, high + pad) if metric == "accuracy" else high + pad
+    return alt.Scale(domain=[bottom, max(top, high)], nice=False, zero=False)
+
+
+def is_wide(low: float, high: float) -> bool:
+    return low > 0 and high / low > 10
+
+
+def number(metric: str, value: float | None) -> str:
+    """A measured value with its unit: 93.4 %, 1.27 ms, 0.412 M; a dash where nothing was measured."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if metric == "accuracy":
+        return f"{100 * value:.1f} %"
+    unit = METRICS[metric].unit
+    return f"{_three_digits(value)} {unit}"
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits without an exponent."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,63 @@
+"""The contract of a sampler: it holds no state, so that a resumed campaign proposes what an uninterrupted one would."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.objective import Objective, losses
+from nas.registry import Registry
+from nas.trial import Trial
+
+if TYPE_CHECKING:
+    from search_spaces.space import Code, Space
+
+SAMPLERS: "Registry[type[Sampler]]" = Registry("sampler")
+_STREAM = 0x5A  # keeps a sampler's randomness apart from others drawn from the same seed
+
+
+class Sampler(ABC):
+    """Proposes codes. Same arguments, same answer: all randomness comes from (seed, number, attempt).
+
+    startup: random trials before anything is inferred. population: parents of an evolutionary sampler.
+    """
+
+    def __init__(
+        self, objectives: Sequence[Objective], seed: int = 0, *, startup: int = 12, population: int = 16
+    ) -> None:
+        self.objectives, self.seed = tuple(objectives), seed
+        self.startup, self.population = startup, population
+
+    @abstractmethod
+    def propose(
+        self,
+        space: "Space",
+        history: Sequence[Trial],
+        pending: Sequence["Code"],
+        number: int,
+        attempt: int,
+    ) -> "Code":
+        """The code of trial `number`; `attempt` counts the proposals for it that were refused.
+
+        history: finished search trials, complete or not. pending: codes of the trials that are running.
+        """
+
+    def rng(self, number: int, attempt: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, number, attempt, _STREAM))
+
+
+def make_sampler(name: str, objectives: Sequence[Objective], seed: int = 0, **settings: Any) -> Sampler:
+    """A sampler by name; settings are `startup` and `population`."""
+    return SAMPLERS[name](objectives, seed, **settings)
+
+
+def observed(history: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[list[Trial], np.ndarray]:
+    """The trials with every objective measured, and their losses (trials, objectives)."""
+    seen = [t for t in history if t.state == "complete" and _measured(t, objectives)]
+    return seen, losses([t.values for t in seen], tuple(objectives))
+
+
+def _measured(trial: Trial, objectives: Sequence[Objective]) -> bool:
+    return all(math.isfinite(trial.values.get(o.name, math.nan)) for o in objectives)

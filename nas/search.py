@@ -1,0 +1,166 @@
+"""nas search: a campaign from its file to its front. Sets the parts up, runs the loop, closes the record."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluators.cost import cost_metrics
+from evaluators.data import Dataset
+from nas.campaign import Campaign, refused_changes
+from nas.environment import environment
+from nas.errors import UserError
+from nas.execution import make_executor
+from nas.execution.base import Executor
+from nas.folder import write_folder
+from nas.genotype import Genotype
+from nas.history import replay
+from nas.journal import Journal
+from nas.loop import Loop
+from nas.mirror import OptunaMirror
+from nas.progress import SearchProgress
+from nas.proposals import Proposer
+from nas.run import Run, load_run
+from nas.samplers import make_sampler
+from nas.worker import accuracies_on_test, dataset_of, measure_together, resolve_device
+from search_spaces.space import Space
+from search_spaces.vit import make_space
+from search_spaces.zoo import ZOO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A campaign with its data, its space and its proposer: all that is known before anything runs."""
+
+    campaign: Campaign
+    device: str
+    dataset: Dataset
+    space: Space
+    proposer: Proposer
+
+    def costs(self, genotype: Genotype) -> dict[str, float]:
+        data = self.dataset
+        return cost_metrics(genotype, image_size=data.image_size, in_chans=data.in_chans, classes=data.classes)
+
+    def references(self) -> list[tuple[str, Genotype, dict[str, float]]]:
+        """(name, genotype, costs) of the zoo networks that are trained beside the search."""
+        built = [(name, ZOO[name].build(self.dataset.image_size)) for name in self.campaign.references]
+        return [(name, genotype, self.costs(genotype)) for name, genotype in built]
+
+
+def prepare(campaign: Campaign) -> Setup:
+    """Load the data, make the space, check that something is feasible. Raises UserError before any work is done."""
+    device = resolve_device(campaign.execution.device)
+    _check_device(device, campaign)
+    dataset = dataset_of(campaign)
+    space = make_space(
+        campaign.space.name, image_size=dataset.image_size, in_chans=dataset.in_chans, classes=dataset.classes,
+        fix=campaign.space.fix, narrow=campaign.space.narrow,
+    )  # fmt: skip
+    sampler = make_sampler(
+        campaign.sampler.name, campaign.objective_list, campaign.seed,
+        startup=campaign.sampler.startup, population=campaign.sampler.population,
+    )  # fmt: skip
+
+    def costs(genotype: Genotype) -> dict[str, float]:
+        return cost_metrics(genotype, image_size=dataset.image_size, in_chans=dataset.in_chans, classes=dataset.classes)
+
+    proposer = Proposer(space, sampler, campaign.constraint_list, costs, campaign.seed)
+    proposer.assert_feasible()
+    return Setup(campaign=campaign, device=device, dataset=dataset, space=space, proposer=proposer)
+
+
+def search(
+    campaign: Campaign, *, runs: Path | str = "runs", resume: bool = False, quiet: bool = False, **options: Any
+) -> Run:
+    """Run a campaign into RUNS/NAME and return it; `resume` goes on with one that was stopped or killed.
+
+    Raises UserError for what a user can mend and DiskFullError when the record cannot be written.
+    Ctrl-C ends it cleanly: the run that is returned has status "interrupted".
+    """
+    folder = Path(runs) / campaign.name
+    _check_folder(folder, resume)
+    if resume:
+        _check_same(folder, campaign)
+    setup = prepare(campaign)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal(folder / "journal.jsonl") as journal, SearchProgress(quiet) as progress:
+        _open_session(journal, setup, progress)
+        loop = Loop(
+            campaign, folder, journal, setup.proposer, setup.references(), setup.device,
+            (progress, OptunaMirror(campaign, setup.space, folder, list(replay(journal.events).trials.values()))),
+        )  # fmt: skip
+        progress.attach(loop)
+        status = _run(loop, journal, progress, options)
+        journal.append("closed", status=status)
+    run = load_run(folder)
+    write_folder(run)
+    return run
+
+
+def _run(loop: Loop, journal: Journal, progress: SearchProgress, options: dict[str, Any]) -> str:
+    """ "finished" or "interrupted"."""
+    try:
+        with make_executor(loop.campaign, loop.folder, **options) as executor:
+            executor.run(loop)
+            if loop.exhausted:
+                journal.append("note", text=loop.exhausted)
+                progress.say(loop.exhausted)
+            _finish(loop, journal, executor, progress)
+    except KeyboardInterrupt:
+        progress.say(f"stopped; everything found is in {loop.folder}. Go on with: nas search ... --resume")
+        return "interrupted"
+    return "finished"
+
+
+def _open_session(journal: Journal, setup: Setup, progress: SearchProgress) -> None:
+    for note in (journal.repaired, *setup.dataset.notes):
+        if note:
+            progress.say(note)
+    journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=environment(setup.device))
+    for note in (journal.repaired, *setup.dataset.notes):
+        if note:
+            journal.append("note", text=note)
+
+
+def _finish(loop: Loop, journal: Journal, executor: Executor, progress: SearchProgress) -> None:
+    """Measure the contenders and references once more, together; then open the test split for the front alone."""
+    contenders = loop.contenders()
+    if "latency_ms" in loop.campaign.objectives and contenders:
+        progress.say("measuring the front and its references once more, together")
+        measured = contenders + [t for t in loop.run().references() if t.state == "complete"]
+        found = executor.call(measure_together, loop.campaign, {str(t.number): t.genotype.to_json() for t in measured})
+        for number, latency in found.items():
+            payload = {"ms": latency.ms, "low": latency.low, "high": latency.high}
+            loop.history.apply(journal.append("remeasured", trial=int(number), latency=payload))
+    run = loop.run()
+    members = {
+        t.number: (t.genotype.to_json(), t.checkpoint)
+        for t in run.front() + run.references()
+        if t.checkpoint and (loop.folder / t.checkpoint).is_file()
+    }
+    for number, accuracy in executor.call(accuracies_on_test, loop.campaign, loop.folder.resolve(), members).items():
+        loop.history.apply(journal.append("tested", trial=number, accuracy=accuracy))
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    exists = (folder / "journal.jsonl").exists()
+    if exists and not resume:
+        raise UserError(f"{folder}: holds a campaign already; go on with --resume, or choose another --name")
+    if resume and not exists:
+        raise UserError(f"{folder}: nothing to resume; start it without --resume")
+
+
+def _check_same(folder: Path, campaign: Campaign) -> None:
+    refused = refused_changes(load_run(folder).campaign, campaign)
+    if refused:
+        raise UserError(f"{folder}: the campaign has changed since it began ({'; '.join(refused)}); use another --name")
+
+
+def _check_device(device: str, campaign: Campaign) -> None:
+    import torch
+
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(device.partition(":")[2] or 0)
+        if index >= count:
+            raise UserError(f"execution.device: {device} asked for, but {count} CUDA devices found; use cpu or auto")

@@ -1,0 +1,234 @@
+"""Evaluates one architecture at a time: build, measure, train, keep the weights. Runs in the search or in a Ray actor.
+
+Whatever goes wrong in here ends as an Outcome with its reason; a campaign never stops for a trial.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from evaluators.data import Dataset, load_dataset
+from evaluators.latency.lease import DeviceLease
+from evaluators.latency.measure import LatencySettings, measure_latency
+from evaluators.proxy_training import ProxyTraining, Recipe, TrainingFailed, evaluate_accuracy
+from nas.campaign import Campaign
+from nas.genotype import Genotype
+from nas.trial import Job, Outcome, Point
+from search_spaces.model import build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A latency found on the way, so that it can be recorded before training begins."""
+
+    ms: float
+    low: float
+    high: float
+
+
+Step = Measured | Point | Outcome
+
+
+class Worker:
+    """Holds what trials share: the decoded data, the device, the lease that keeps measuring and training apart."""
+
+    def __init__(self, campaign: Campaign, folder: Path) -> None:
+        self.campaign, self.folder = campaign, folder
+        self.device = resolve_device(campaign.execution.device)
+        self.dataset = dataset_of(campaign)
+        self.lease = DeviceLease(lease_path(self.device))
+        if self.device == "cpu":
+            torch.set_num_threads(max(1, int(campaign.execution.cpus)))
+
+    def steps(self, job: Job) -> Iterator[Step]:
+        """Measurements and learning-curve points as they come, then the Outcome as the last item."""
+        trace = _Trace()
+        try:
+            yield from self._evaluate(job, trace)
+        except TrainingFailed as error:
+            yield trace.outcome("failed", error=str(error))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            yield trace.outcome("failed", error=f"out of memory: {_first_line(error)}")
+        except Exception as error:
+            yield trace.outcome("failed", error=f"{type(error).__name__}: {_first_line(error)}")
+
+    def _evaluate(self, job: Job, trace: "_Trace") -> Iterator[Step]:
+        with trace.phase("setup"):
+            network = self._build(job)
+        if "latency_ms" in self.campaign.metrics:
+            if job.latency is None:
+                measured = self._measure(network, trace)
+                yield measured
+            else:
+                measured = Measured(**job.latency)
+            trace.latency(measured)
+            broken = self._broken(trace.values)
+            if broken is not None:
+                yield trace.outcome("infeasible", error=broken)
+                return
+        yield from self._train(job, network, trace)
+
+    def _build(self, job: Job) -> nn.Module:
+        genotype = Genotype.from_json(job.genotype)
+        data, training = self.dataset, self.campaign.training
+        return build(
+            genotype, image_size=data.image_size, in_chans=data.in_chans, classes=data.classes,
+            drop_path=training.drop_path, seed=job.seed,
+        ).to(self.device)  # fmt: skip
+
+    def _measure(self, network: nn.Module, trace: "_Trace") -> Measured:
+        start = time.perf_counter()
+        with self.lease.exclusive():
+            trace.seconds["wait"] = time.perf_counter() - start
+            with trace.phase("measure"):
+                return _latencies({"": network}, self.campaign, self.dataset, self.device)[""]
+
+    def _train(self, job: Job, network: nn.Module, trace: "_Trace") -> Iterator[Step]:
+        minutes = self.campaign.execution.trial_minutes
+        training = ProxyTraining(
+            network, self.dataset, recipe_of(self.campaign), device=self.device, seed=job.seed,
+            lease=self.lease, deadline_s=None if minutes is None else 60 * minutes,
+        )  # fmt: skip
+        run = training.run()
+        while True:
+            with trace.phase("train"):
+                point = next(run, None)
+            trace.notes = tuple(training.notes)
+            if point is None:
+                break
+            trace.curve.append(point)
+            yield point
+        trace.values["accuracy"] = trace.curve[-1].accuracy
+        with trace.phase("setup"):
+            checkpoint = self._save(job, training.network)
+        broken = self._broken(trace.values)
+        yield trace.outcome("complete" if broken is None else "infeasible", error=broken, checkpoint=checkpoint)
+
+    def _save(self, job: Job, network: nn.Module) -> str:
+        """Weights to checkpoints/, whole or not at all."""
+        relative = f"checkpoints/trial-{job.trial:04d}.safetensors"
+        path = self.folder / relative
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, partial)
+        partial.replace(path)
+        return relative
+
+    def _broken(self, values: dict[str, float]) -> str | None:
+        """The first constraint that a measured value breaks, in words."""
+        for constraint in self.campaign.constraint_list:
+            value = values.get(constraint.metric)
+            if value is not None and not constraint.holds(value):
+                return f"{constraint} is broken: {value:.4g}"
+        return None
+
+
+class _Trace:
+    """What has been found so far in a trial, so that a failure loses none of it."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+        self.intervals: dict[str, tuple[float, float]] = {}
+        self.seconds: dict[str, float] = {}
+        self.curve: list[Point] = []
+        self.notes: tuple[str, ...] = ()
+
+    def phase(self, name: str) -> "_Phase":
+        return _Phase(self.seconds, name)
+
+    def latency(self, measured: Measured) -> None:
+        self.values["latency_ms"] = measured.ms
+        self.intervals["latency_ms"] = (measured.low, measured.high)
+
+    def outcome(self, state: str, *, error: str | None = None, checkpoint: str | None = None) -> Outcome:
+        return Outcome(
+            state=state, values=dict(self.values), intervals=dict(self.intervals), curve=tuple(self.curve),
+            seconds={k: round(v, 4) for k, v in self.seconds.items()}, notes=self.notes, error=error, checkpoint=checkpoint,
+        )  # fmt: skip
+
+
+class _Phase:
+    """Adds the wall time of a with-block to one entry of a dict."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + time.perf_counter() - self.start
+
+
+def dataset_of(campaign: Campaign) -> Dataset:
+    """The data of a campaign; its seed fixes the validation split."""
+    data = campaign.data
+    return load_dataset(
+        data.source, image_size=data.image_size, in_chans=data.in_chans, validation=data.validation,
+        limit=data.limit, seed=campaign.seed,
+    )  # fmt: skip
+
+
+def recipe_of(campaign: Campaign) -> Recipe:
+    return Recipe(**campaign.training.model_dump())
+
+
+def resolve_device(wanted: str) -> str:
+    """ "auto" is CUDA where there is one, else the CPU."""
+    if wanted != "auto":
+        return wanted
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def lease_path(device: str) -> Path:
+    """One lease per device and machine, shared by all campaigns of a user."""
+    import getpass
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"vitnas-{getpass.getuser()}-{device.replace(':', '')}.lease"
+
+
+def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset, device: str) -> dict[str, Measured]:
+    found = measure_latency(
+        networks, in_chans=data.in_chans, image_size=data.image_size, device=device,
+        settings=LatencySettings(**campaign.latency.model_dump()), seed=campaign.seed,
+    )  # fmt: skip
+    return {name: Measured(ms=x.ms, low=x.low, high=x.high) for name, x in found.items()}
+
+
+def measure_together(campaign: Campaign, genotypes: dict[str, dict[str, Any]]) -> dict[str, Measured]:
+    """All networks in one session, rounds interleaved, so that drift hits them alike. For the final front."""
+    device, data = resolve_device(campaign.execution.device), dataset_of(campaign)
+    networks = {
+        name: build(Genotype.from_json(g), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes).to(device)
+        for name, g in genotypes.items()
+    }
+    with DeviceLease(lease_path(device)).exclusive():
+        return _latencies(networks, campaign, data, device)
+
+
+def accuracies_on_test(campaign: Campaign, folder: Path, members: dict[int, tuple[dict[str, Any], str]]) -> dict[int, float]:
+    """Accuracy on the test split from kept weights: trial number -> (genotype, checkpoint). Empty without a test split."""
+    from safetensors.torch import load_file
+
+    device, data = resolve_device(campaign.execution.device), dataset_of(campaign)
+    if data.test_x is None or data.test_y is None:
+        return {}
+    found = {}
+    for number, (genotype, checkpoint) in members.items():
+        network = build(
+            Genotype.from_json(genotype), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes
+        )
+        network.load_state_dict(load_file(folder / checkpoint))
+        found[number] = evaluate_accuracy(network.to(device), data.test_x, data.test_y, data, device=device, batch_size=256)
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else "no message"

@@ -1,0 +1,121 @@
+"""The canonical form: one genotype for all that compute the same on a given image size, so that equal ones hash equal."""
+
+import inspect
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from nas.genotype import NONE, Atom, Genotype, Stage, Value
+from nas.registry import Registry
+from search_spaces.costs import Shape
+from search_spaces.mixers import MIXERS
+from search_spaces.parts import DOWNSAMPLERS, FFNS, HEADS, LOCALS, NORMS, POSITIONS, REDUCERS, STEMS, Grid
+from search_spaces.plan import plan, reduction_point, square
+
+SHARED = {"qkv_bias": True}  # parameters of the projections around an attention core, with their defaults
+
+
+def canonical(genotype: Genotype, *, image_size: int | Grid) -> Genotype:
+    """Defaults out, limits named for what they are, settings without effect reset. Idempotent.
+
+    Raises UserError where the image is too small to leave a token.
+    """
+    tidy = _tidy(genotype)
+    resolved = plan(tidy, image_size=square(image_size))
+    stages = tuple(_stage(s.stage, s.blocks[0].shape) for s in resolved.stages)
+    return _without_idle_reduction(replace(tidy, stages=stages), resolved.stages[-1].blocks[0].shape)
+
+
+def _tidy(genotype: Genotype) -> Genotype:
+    return replace(
+        genotype,
+        stem=_atom(STEMS, genotype.stem),
+        position=_atom(POSITIONS, genotype.position),
+        reduction=_atom(REDUCERS, genotype.reduction),
+        head=_atom(HEADS, genotype.head),
+        stages=tuple(_tidy_stage(s) for s in genotype.stages),
+    )
+
+
+@lru_cache(maxsize=65536)
+def _tidy_stage(stage: Stage) -> Stage:
+    return replace(
+        stage,
+        a=_atom(MIXERS, stage.a),
+        b=None if stage.b is None else _atom(MIXERS, stage.b),
+        ffn=_atom(FFNS, stage.ffn),
+        local=_atom(LOCALS, stage.local),
+        down=_atom(DOWNSAMPLERS, stage.down),
+        norm=_atom(NORMS, stage.norm),
+        share=float(stage.share),
+        layer_scale=None if stage.layer_scale is None else float(stage.layer_scale),
+    )
+
+
+@lru_cache(maxsize=65536)
+def _stage(stage: Stage, shape: Shape) -> Stage:
+    stage = _clip_tail(stage)
+    a = _simplified(stage.a, shape)
+    b = None if stage.b is None else _simplified(stage.b, shape)
+    stage = _pattern(replace(stage, a=a, b=b))
+    if any(MIXERS[atom.kind].has_heads for block in stage.mixers() for atom in block):
+        return stage
+    return replace(stage, head_dim=stage.width)
+
+
+def _clip_tail(stage: Stage) -> Stage:
+    if stage.tail >= stage.depth:
+        return replace(stage, a=Atom("softmax"), b=None, tail=0)
+    return stage
+
+
+def _pattern(stage: Stage) -> Stage:
+    """Which of mode, b, share and tail have an effect."""
+    a, b = stage.a, stage.b
+    if b is not None and stage.mode == "headmix" and a != b:
+        # heads are interchangeable: (A, B, 1/4) and (B, A, 3/4) are one network
+        swap = str(b) < str(a)
+        return replace(stage, a=b, b=a, share=1 - stage.share) if swap else stage
+    if b == a or stage.depth - stage.tail < 2:
+        b = None
+    stage = replace(stage, b=b, mode="alternate", share=0.5)
+    return replace(stage, tail=0) if b is None and a == Atom("softmax") else stage
+
+
+def _simplified(atom: Atom, shape: Shape) -> Atom:
+    simple = MIXERS[atom.kind].simplify(shape, atom)
+    return atom if simple == atom else _atom(MIXERS, simple)
+
+
+def _without_idle_reduction(genotype: Genotype, shape: Shape) -> Genotype:
+    """The place as the share of blocks that it comes to; no reduction where nothing is left out."""
+    point = reduction_point(genotype)
+    if point is None:
+        return replace(genotype, reduction=NONE)
+    after, reducer = point
+    if REDUCERS[reducer.kind].kept(shape.tokens, **reducer.params) >= shape.tokens:
+        return replace(genotype, reduction=NONE)
+    return replace(genotype, reduction=Atom(reducer.kind, **{**reducer.params, "at": round(after / genotype.stages[-1].depth, 2)}))
+
+
+def _atom(registry: Registry[Any], atom: Atom) -> Atom:
+    return atom if atom == NONE else _with_defaults(registry.family, registry[atom.kind], atom)
+
+
+@lru_cache(maxsize=65536)
+def _with_defaults(family: str, component: Any, atom: Atom) -> Atom:
+    """Searched parameters are always written out, others only where they differ from their default."""
+    defaults = {**SHARED, **_defaults(component)}
+    searched = {k: defaults[k] for k in getattr(component, "search", {}) if defaults.get(k) is not None}
+    given = {k: v for k, v in atom.params.items() if k in searched or k not in defaults or v != defaults[k]}
+    return Atom(atom.kind, **{k: _number(v) for k, v in {**searched, **given}.items()})
+
+
+def _defaults(component: Any) -> dict[str, Value]:
+    parameters = inspect.signature(component).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def _number(value: Value) -> Value:
+    """4.0 and 4 are the same ratio but not the same JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

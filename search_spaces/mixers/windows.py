@@ -1,0 +1,192 @@
+"""Softmax attention inside groups of one size, which is what window, shifted window and grid attention share.
+
+A map of H x W tokens falls into groups of wh x ww tokens. Where the sides do not divide, it is padded bottom and right
+and no token sees a pad: pads form a region of their own.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.genotype import Atom
+from search_spaces import costs
+from search_spaces.costs import Cost, Shape
+from search_spaces.mixers.base import Core, Grid
+from search_spaces.mixers.softmax import LONGEST
+
+MOST_PADDING = 1.3  # padded tokens over tokens; beyond it the window fits the map badly
+
+
+class GroupAttention(Core):
+    """Attention inside groups with a learned bias per relative position (dy, dx) and head.
+
+    divisions: groups along each side, so the group side is ceil(H / divisions) at every resolution.
+    window: an absolute side (or height and width) instead, clipped to the map.
+    """
+
+    search = {"divisions": (2, 4, 8)}
+    reach = "local"
+    dilated: ClassVar[bool] = False  # a group takes every n-th token instead of neighbours
+    shifted: ClassVar[bool] = False  # the map is rolled by half a group first
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        head_dim: int,
+        grid: Grid | None,
+        divisions: int = 2,
+        window: int | Grid | None = None,
+        position_bias: bool = True,
+    ):
+        super().__init__()
+        assert grid is not None
+        self.grid, self.size = grid, group_size(grid, divisions, window)
+        self.count = group_count(grid, self.size)
+        self.padding = self.count[0] * self.size[0] - grid[0], self.count[1] * self.size[1] - grid[1]
+        self.shift = group_shift(grid, self.size) if self.shifted else (0, 0)
+        self.table: nn.Parameter | None = None
+        if position_bias:
+            self.table = nn.Parameter(torch.empty(table_rows(self.size), num_heads))
+            nn.init.trunc_normal_(self.table, std=0.02)
+            self.register_buffer("index", relative_index(self.size), persistent=False)
+        self.register_buffer("allowed", self._allowed(), persistent=False)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = self._pad_and_split(q), self._pad_and_split(k), self._pad_and_split(v)  # (B, G, h, S, d)
+        bias = self._bias(q)
+        if self.allowed is None:  # all groups alike: they join the batch
+            out = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias)
+        else:  # groups differ: they join the heads, so that one mask serves every image
+            mask = self._masked(bias, q.shape[2])
+            out = F.scaled_dot_product_attention(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), attn_mask=mask)
+        return self._join_and_crop(out.reshape(q.shape))
+
+    def _bias(self, q: Tensor) -> Tensor | None:
+        """(1, h, S, S) in the type of q."""
+        if self.table is None:
+            return None
+        return self.table[self.index].permute(2, 0, 1).unsqueeze(0).to(q.dtype)
+
+    def _masked(self, bias: Tensor | None, heads: int) -> Tensor:
+        """(1, G * h, S, S): the bias inside a region, nothing across; or only which pairs may meet."""
+        allowed = self.allowed.unsqueeze(1)  # (G, 1, S, S)
+        mask = allowed.expand(-1, heads, -1, -1) if bias is None else bias.masked_fill(~allowed, float("-inf"))
+        return mask.flatten(0, 1).unsqueeze(0)
+
+    def _pad_and_split(self, x: Tensor) -> Tensor:
+        """(B, h, N, d) -> (B, G, h, S, d)."""
+        x = x.unflatten(2, self.grid)
+        if any(self.padding):
+            x = F.pad(x, (0, 0, 0, self.padding[1], 0, self.padding[0]))
+        if any(self.shift):
+            x = x.roll((-self.shift[0], -self.shift[1]), (2, 3))
+        return self._split(x)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, h, H, W, d) -> (B, G, h, S, d)."""
+        (rows, columns), (high, wide) = self.count, self.size
+        if self.dilated:
+            x = x.unflatten(3, (wide, columns)).unflatten(2, (high, rows)).permute(0, 3, 5, 1, 2, 4, 6)
+        else:
+            x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high)).permute(0, 2, 4, 1, 3, 5, 6)
+        return x.flatten(4, 5).flatten(1, 2)
+
+    def _join_and_crop(self, x: Tensor) -> Tensor:
+        """(B, G, h, S, d) -> (B, h, N, d)."""
+        x = x.unflatten(3, self.size).unflatten(1, self.count)  # (B, rows, columns, h, high, wide, d)
+        x = x.permute(0, 3, 4, 1, 5, 2, 6) if self.dilated else x.permute(0, 3, 1, 4, 2, 5, 6)
+        x = x.flatten(4, 5).flatten(2, 3)
+        if any(self.shift):
+            x = x.roll(self.shift, (2, 3))
+        return x[:, :, : self.grid[0], : self.grid[1]].flatten(2, 3)
+
+    def _allowed(self) -> Tensor | None:
+        """(G, S, S): which pairs of a group lie in one region, or None where all do."""
+        if not any(self.padding) and not any(self.shift):
+            return None
+        pad_y, wrap_y = _axis_regions(self.grid[0], self.padding[0], self.shift[0])
+        pad_x, wrap_x = _axis_regions(self.grid[1], self.padding[1], self.shift[1])
+        region = (2 * wrap_y[:, None] + wrap_x[None, :]).masked_fill(pad_y[:, None] | pad_x[None, :], -1)
+        groups = self._split(region[None, None, :, :, None]).flatten(0, 2).squeeze(-1)
+        return groups[:, :, None] == groups[:, None, :]
+
+    @classmethod
+    def check(cls, shape: Shape, **params: Any) -> str | None:
+        if shape.grid is None:
+            return "groups of tokens need the grid, which a token reduction has scattered"
+        if "divisions" in params and params.get("window") is not None:
+            return "give divisions or window, not both"
+        size = _size(shape.grid, params)
+        (high, wide), (rows, columns) = size, group_count(shape.grid, size)
+        if min(size) < 2 and size != shape.grid:
+            return f"groups of {high}x{wide} tokens on a map of {shape.grid[0]}x{shape.grid[1]}; at least 2x2"
+        if high * wide > LONGEST:
+            return f"groups of {high * wide} tokens; at most {LONGEST}"
+        ratio = high * wide * rows * columns / shape.tokens
+        if ratio > MOST_PADDING:
+            return f"groups of {high}x{wide} pad {shape.grid[0]}x{shape.grid[1]} tokens {ratio:.2f} times; at most {MOST_PADDING}"
+        return None
+
+    @classmethod
+    def simplify(cls, shape: Shape, atom: Atom) -> Atom:
+        """One group over the whole map is softmax attention, or a window of one division where it has a bias."""
+        params = atom.params
+        biased = params.pop("position_bias", True)
+        rest = {} if biased else {"position_bias": False}
+        if shape.grid is not None and _size(shape.grid, params) == shape.grid:
+            kept = {"qkv_bias": params["qkv_bias"]} if "qkv_bias" in params else {}
+            return Atom("window", divisions=1, **kept) if biased else Atom("softmax", **kept)
+        if params.get("window") is None:
+            params = {"divisions": 2, **params}
+        return Atom(atom.kind, **params, **rest)
+
+    @classmethod
+    def cost(cls, shape: Shape, **params: Any) -> Cost:
+        assert shape.grid is not None
+        size = _size(shape.grid, params)
+        rows, columns = group_count(shape.grid, size)
+        tokens = size[0] * size[1]
+        table = table_rows(size) * shape.heads if params.get("position_bias", True) else 0
+        return costs.attention(shape.heads * rows * columns, tokens, tokens, shape.head_dim) + costs.weights(table)
+
+
+def group_size(grid: Grid, divisions: int, window: int | Grid | None) -> Grid:
+    """Height and width of a group; `window` wins over `divisions` and never exceeds the map."""
+    if window is None:
+        return -(-grid[0] // divisions), -(-grid[1] // divisions)
+    high, wide = (window, window) if isinstance(window, int) else window
+    return min(high, grid[0]), min(wide, grid[1])
+
+
+def group_count(grid: Grid, size: Grid) -> Grid:
+    return -(-grid[0] // size[0]), -(-grid[1] // size[1])
+
+
+def group_shift(grid: Grid, size: Grid) -> Grid:
+    """Half a group along each axis that holds more than one."""
+    return size[0] // 2 if size[0] < grid[0] else 0, size[1] // 2 if size[1] < grid[1] else 0
+
+
+def table_rows(size: Grid) -> int:
+    return (2 * size[0] - 1) * (2 * size[1] - 1)
+
+
+def relative_index(size: Grid) -> Tensor:
+    """(S, S): row (dy + high - 1)(2 wide - 1) + dx + wide - 1 of the table for query minus key coordinates (dy, dx)."""
+    high, wide = size
+    y, x = torch.arange(high).repeat_interleave(wide), torch.arange(wide).repeat(high)
+    return (y[:, None] - y[None, :] + high - 1) * (2 * wide - 1) + x[:, None] - x[None, :] + wide - 1
+
+
+def _size(grid: Grid, params: dict[str, Any]) -> Grid:
+    return group_size(grid, params.get("divisions", 2), params.get("window"))
+
+
+def _axis_regions(side: int, padding: int, shift: int) -> tuple[Tensor, Tensor]:
+    """For each position of a padded, rolled axis: is it a pad, and has the roll carried it around the edge?"""
+    position = torch.arange(side + padding)
+    source = (position + shift) % (side + padding)
+    return source >= side, (position + shift >= side + padding).long()

@@ -1,0 +1,43 @@
+"""Token slimming: each kept token is a learned convex combination of all tokens (Zong et al., ECCV 2022, arXiv 2111.12624)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search_spaces import costs
+from search_spaces.costs import Cost
+from search_spaces.layer import split_prefix
+from search_spaces.parts import REDUCERS, Reducer
+
+
+@REDUCERS.register("slimming")
+class TokenSlimming(Reducer):
+    """softmax over tokens of s · MLP(norm x), transposed, times x. The MLP maps C to hidden · C to the kept tokens."""
+
+    search = {"keep": (0.7, 0.5, 0.25)}
+
+    def __init__(self, dim: int, tokens: int, prefix: int, keep: float = 0.5, hidden: float = 0.5):
+        super().__init__()
+        self.tokens = tokens
+        self.norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, int(dim * hidden))
+        self.fc2 = nn.Linear(int(dim * hidden), self.kept(tokens, keep=keep))
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        prefix, patches = split_prefix(x, self.tokens)
+        logits = self.fc2(F.gelu(self.fc1(self.norm(patches)))) * self.scale  # (B, N, M)
+        weights = logits.float().softmax(dim=1).to(x.dtype)
+        return torch.cat([prefix, weights.transpose(1, 2) @ patches], dim=1)
+
+    @classmethod
+    def kept(cls, tokens: int, **params: Any) -> int:
+        return max(1, int(tokens * params.get("keep", 0.5)))
+
+    @classmethod
+    def cost(cls, *, dim: int, tokens: int, prefix: int, **params: Any) -> Cost:
+        hidden, kept = int(dim * params.get("hidden", 0.5)), cls.kept(tokens, **params)
+        score = costs.norm(dim) + costs.linear(tokens, dim, hidden) + costs.linear(tokens, hidden, kept)
+        return score + costs.weights(1) + costs.matmul(1, kept, tokens, dim)

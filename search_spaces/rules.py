@@ -1,0 +1,203 @@
+"""Validity rules V1 to V15: each is one predicate over a planned network and yields its own messages.
+
+V2 to V6 and V13 are properties of mechanisms and live in `Mixer.check`; `Mixer.rule` says under which number.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from nas.errors import UserError
+from nas.genotype import NONE, Atom, Genotype
+from search_spaces.costs import Shape
+from search_spaces.mixers import MIXERS, Core
+from search_spaces.parts import FFNS, HEADS, STEMS, Grid
+from search_spaces.plan import Plan, StagePlan, plan
+
+SMALLEST_MAP = 2  # tokens a side; below it nothing is left to mix
+LARGEST_ACTIVATION = 2**26  # elements alive in one block for one image: 256 MiB in float32
+TOPOLOGIES = ("plain", "pyramid")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A broken rule. stage counts from 0, None for the network; parts: the dimensions whose change may help."""
+
+    rule: str
+    text: str
+    parts: tuple[str, ...]
+    stage: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.text}"
+
+
+def find_problems(
+    genotype: Genotype, *, image_size: int | Grid, resolutions: tuple[int, ...] = (), local_only: bool = False
+) -> list[Problem]:
+    """All broken rules of a genotype at one image size and, where it is valid there, at further ones (V15)."""
+    found = [*topology(genotype), *head(genotype)]
+    if found:
+        return found
+    try:
+        resolved = plan(genotype, image_size=image_size)
+    except UserError as error:
+        return [Problem("V13", str(error), ("stem", "stages"))]
+    rules = RULES if local_only else (*RULES, global_mixing)
+    found = [problem for rule in rules for problem in rule(resolved)]
+    return found or [p for size in resolutions for p in _at_another_size(genotype, size, local_only)]
+
+
+def heads_divide(resolved: Plan) -> Iterator[Problem]:
+    """V1: whole heads, and whole heads for each of two mixers that share them."""
+    for index, stage in enumerate(resolved.stages):
+        yield from _heads_divide(index, stage)
+
+
+def _heads_divide(index: int, resolved: StagePlan) -> Iterator[Problem]:
+    stage, parts = resolved.stage, ("width", "head_dim", "share", "mode")
+    kinds = [MIXERS[a.kind] for block in resolved.blocks for a in block.mixers]
+    if any(kind.has_heads for kind in kinds) and (stage.width % stage.head_dim or not stage.heads):
+        text = f"heads of {stage.head_dim} channels do not divide the {stage.width} of stage {index + 1}"
+        yield Problem("V1", text, ("width", "head_dim"), index)
+    elif stage.b is not None and stage.mode == "headmix":
+        bare = [a.kind for a in (stage.a, stage.b) if not issubclass(MIXERS[a.kind], Core)]
+        first = stage.share * stage.heads
+        if bare:
+            text = f"{bare[0]} in stage {index + 1} has no heads to share out; headmix takes two attention mechanisms"
+            yield Problem("V1", text, ("mode", "mixer_a", "mixer_b"), index)
+        elif first != round(first) or not 0 < first < stage.heads:
+            text = f"a share of {stage.share:g} of {stage.heads} heads in stage {index + 1} is not a whole number of heads"
+            yield Problem("V1", text, parts, index)
+
+
+def mixers_fit(resolved: Plan) -> Iterator[Problem]:
+    """V2 to V6, V13: every mechanism works on the map, the tokens and the heads that it gets."""
+    for index, stage in enumerate(resolved.stages):
+        if any(_heads_divide(index, stage)):
+            continue
+        for atom, shape in dict.fromkeys(_parts(stage)):
+            params = {k: v for k, v in atom.params.items() if k != "qkv_bias"}
+            reason = MIXERS[atom.kind].check(shape, **params)
+            if reason is not None:
+                yield Problem(MIXERS[atom.kind].rule, _placed(reason, index), ("mixer_a", "mixer_b"), index)
+
+
+def _parts(resolved: StagePlan) -> Iterator[tuple[Atom, Shape]]:
+    """Each mixer with the shape that it sees, which holds only its own heads where two share them."""
+    for block in resolved.blocks:
+        shape = replace(block.shape, grid=resolved.grid)
+        if len(block.mixers) == 1:
+            yield block.mixers[0], shape
+            continue
+        first = round(resolved.stage.share * shape.heads)
+        for atom, heads in zip(block.mixers, (first, shape.heads - first), strict=True):
+            yield atom, replace(shape, heads=heads)
+
+
+def _placed(reason: str, index: int) -> str:
+    """Names the stage before the remedy, which follows the semicolon."""
+    fact, semicolon, remedy = reason.partition(";")
+    return f"{fact} in stage {index + 1}{semicolon}{remedy}"
+
+
+def prefix_tokens(resolved: Plan) -> Iterator[Problem]:
+    """V7: class token and registers only among mixers that let them take part."""
+    stage = resolved.stages[-1]
+    if not stage.prefix:
+        return
+    deaf = {a.kind: None for block in stage.blocks for a in block.mixers if not MIXERS[a.kind].takes_prefix}
+    for kind in deaf:
+        text = f"{kind} in stage {len(resolved.stages)} takes no class token and no registers"
+        yield Problem("V7", text, ("registers", "head"))
+
+
+def reduction(resolved: Plan) -> Iterator[Problem]:
+    """V8: after a data-dependent reduction there is no grid, so only mixers of sets, plain MLPs and no convolutions."""
+    stage, number = resolved.stages[-1], len(resolved.stages)
+    if stage.reduction is None:
+        return
+    after = stage.reduction[0]
+    if after >= len(stage.blocks):
+        yield Problem("V8", f"a reduction after the last block of stage {number} saves nothing", ("reduction",))
+    needs = [a.kind for block in stage.blocks[after:] for a in block.mixers if not MIXERS[a.kind].is_set]
+    needs += [stage.stage.ffn.kind] if FFNS[stage.stage.ffn.kind].positional else []
+    needs += [stage.stage.local.kind] if stage.stage.local != NONE else []
+    for kind in dict.fromkeys(needs):
+        yield Problem("V8", f"{kind} in stage {number} needs the grid that {stage.reduction[1].kind} has dissolved", ("reduction",))
+
+
+def head(genotype: Genotype) -> Iterator[Problem]:
+    """V9: what the head reads exists. (Dense heads, once there are any: no map that a reduction has scattered.)"""
+    if HEADS[genotype.head.kind].needs_cls and not genotype.cls_token:
+        yield Problem("V9", f"head {genotype.head.kind} reads a class token and the network has none", ("head",))
+
+
+def topology(genotype: Genotype) -> Iterator[Problem]:
+    """V10: plain is one stage; a pyramid has several, each but the first behind a down-sampling."""
+    parts, stages = ("topology",), genotype.stages
+    if genotype.topology not in TOPOLOGIES:
+        yield Problem("V10", f"unknown topology {genotype.topology!r}; known: {', '.join(TOPOLOGIES)}", parts)
+    elif genotype.topology == "plain" and len(stages) != 1:
+        yield Problem("V10", f"a plain network has one stage, this has {len(stages)}", parts)
+    elif genotype.topology == "pyramid" and len(stages) < 2:
+        yield Problem("V10", "a pyramid has at least two stages, this has 1", parts)
+    if stages[0].down != NONE:
+        yield Problem("V10", "the first stage follows the stem and takes no down-sampling", parts)
+    if NONE in [s.down for s in stages[1:]] and genotype.topology == "pyramid":
+        yield Problem("V10", "every stage of a pyramid but the first begins with a down-sampling", parts)
+
+
+def position(resolved: Plan) -> Iterator[Problem]:
+    """V11: something tells positions apart where all mixers treat tokens as a set."""
+    genotype = resolved.genotype
+    blind = (
+        genotype.position == NONE
+        and not STEMS[genotype.stem.kind].positional
+        and all(s.local == NONE and not FFNS[s.ffn.kind].positional for s in genotype.stages)
+        and all(MIXERS[kind].is_set for kind in genotype.mechanisms())
+    )
+    if blind:
+        text = "nothing tells positions apart; add a position, a convolution or a mixer that works on the grid"
+        yield Problem("V11", text, ("position",))
+
+
+def global_mixing(resolved: Plan) -> Iterator[Problem]:
+    """V12: at least one layer carries information across the whole map."""
+    kinds = resolved.genotype.mechanisms()
+    if not any(MIXERS[kind].reach == "global" for kind in kinds):
+        yield Problem("V12", f"no layer sees the whole map: {', '.join(kinds)} all work locally", ("mixer_a", "mixer_b"))
+
+
+def maps(resolved: Plan) -> Iterator[Problem]:
+    """V13: every stage has a map worth mixing."""
+    for index, stage in enumerate(resolved.stages):
+        if min(stage.grid) < SMALLEST_MAP:
+            text = f"stage {index + 1} is left with {stage.grid[0]}x{stage.grid[1]} tokens; at least {SMALLEST_MAP}x{SMALLEST_MAP}"
+            yield Problem("V13", text, ("stem", "stages"))
+
+
+def activation(resolved: Plan) -> Iterator[Problem]:
+    """V14: one block of one image fits into memory. (The user's own limits are the campaign's constraints.)"""
+    for index, stage in enumerate(resolved.stages):
+        widening = max(3.0, stage.stage.ffn.params.get("ratio", 4))  # queries, keys and values, or the hidden layer
+        alive = int(stage.blocks[0].shape.length * stage.stage.width * (2 + widening))
+        if alive > LARGEST_ACTIVATION:
+            text = f"a block of stage {index + 1} holds {alive} activations for one image; at most {LARGEST_ACTIVATION}"
+            yield Problem("V14", text, ("width", "stem"), index)
+
+
+def _at_another_size(genotype: Genotype, size: int, local_only: bool) -> list[Problem]:
+    """V15: the rules at a further image size."""
+    found = find_problems(genotype, image_size=size, local_only=local_only)
+    return [replace(p, rule="V15", text=f"at {size} px {p}") for p in found]
+
+
+RULES: tuple[Callable[[Plan], Iterator[Problem]], ...] = (
+    heads_divide,
+    mixers_fit,
+    prefix_tokens,
+    reduction,
+    position,
+    maps,
+    activation,
+)
