@@ -1,24 +1,21 @@
-"""A short training that ranks architectures: data stay on the training device, decoded, and are augmented there.
-
-AdamW (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101) with a linear warm-up and a cosine decay per step.
-"""
+"""A short training that ranks architectures: data stay on the training device, decoded, and are augmented there."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from evaluators.augment import augmentation
 from evaluators.data.dataset import Dataset
 from evaluators.latency.lease import DeviceLease
+from evaluators.recipe import Recipe as Recipe
+from evaluators.recipe import amp_type, averaged, learning_rate, make_optimizer
 from nas.trial import Point
 
 CLIP_NORM = 1.0
@@ -28,24 +25,6 @@ T = TypeVar("T")
 
 class TrainingFailed(RuntimeError):
     """A training that cannot go on; its message is the reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a network is trained. mixup: alpha of its Beta distribution, 0 for none. ema: decay of the averaged weights,
-    0 for none. amp: mixed precision where the device has it. drop_path: for whoever builds the network."""
-
-    epochs: int = 30
-    batch_size: int = 64
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_epochs: float = 3.0
-    label_smoothing: float = 0.1
-    mixup: float = 0.0
-    ema: float = 0.0
-    augment: tuple[str, ...] = ("crop", "flip")
-    amp: bool = True
-    drop_path: float = 0.0
 
 
 class ProxyTraining:
@@ -80,10 +59,10 @@ class ProxyTraining:
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._mixing = np.random.default_rng(seed)
         self._global_rng = _rng_state_of(seed)
-        self._amp = _amp_type(self.device) if recipe.amp else None
+        self._amp = amp_type(self.device) if recipe.amp else None
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp is torch.float16)
         self._optimizer = make_optimizer(network, recipe, self.device)
-        self._average = _averaged(network, recipe.ema) if recipe.ema > 0 else None
+        self._average = averaged(network, recipe.ema) if recipe.ema > 0 else None
         self._per_epoch = len(self._y) // self._batch
         self._step = 0
 
@@ -93,7 +72,7 @@ class ProxyTraining:
         for epoch in range(1, self.recipe.epochs + 1):
             with self._own_randomness():
                 loss = self._guarded(lambda epoch=epoch: self._epoch(epoch))  # type: ignore[misc]
-            accuracy = self._shrinking(self._validate)
+            accuracy = self._guarded(lambda: self._shrinking(self._validate))
             if epoch == self.recipe.epochs and self._average is not None:
                 self.network.load_state_dict(self._average.module.state_dict())
             yield Point(epoch=epoch, loss=loss, accuracy=accuracy, seconds=self._elapsed())
@@ -106,15 +85,11 @@ class ProxyTraining:
         for i in range(self._per_epoch):
             with self._leased():
                 total += self._train_step(order[i * self._batch : (i + 1) * self._batch])
-            if i % CHECK_EVERY == 0 or i == self._per_epoch - 1:
-                self._check(total, epoch)
+            if (i % CHECK_EVERY == 0 or i == self._per_epoch - 1) and not math.isfinite(total.item()):
+                raise TrainingFailed(f"loss is not a number in epoch {epoch}")
+            if self.deadline_s is not None and self._elapsed() > self.deadline_s:
+                raise TrainingFailed(f"time limit of {self.deadline_s:g} s reached in epoch {epoch}")
         return total.item() / self._per_epoch
-
-    def _check(self, total: Tensor, epoch: int) -> None:
-        if not math.isfinite(total.item()):
-            raise TrainingFailed(f"loss is not a number in epoch {epoch}")
-        if self.deadline_s is not None and self._elapsed() > self.deadline_s:
-            raise TrainingFailed(f"time limit of {self.deadline_s:.0f} s reached in epoch {epoch}")
 
     def _train_step(self, rows: Tensor) -> Tensor:
         rate = learning_rate(self._step, self.recipe, self._per_epoch)
@@ -141,7 +116,7 @@ class ProxyTraining:
             images = self._normalise(x[part])
             if other is not None:
                 images = torch.lerp(self._normalise(x[other[part]]), images, weight)
-            with self._autocast():
+            with _autocast(self.device, self._amp):
                 logits = self.network(images)
             chunk_loss = self._loss(logits.float(), y[part], None if other is None else y[other[part]], weight)
             chunk_loss = chunk_loss * (len(part) / len(y))
@@ -176,9 +151,6 @@ class ProxyTraining:
     def _normalise(self, x: Tensor) -> Tensor:
         return (x - self._mean) * self._scale
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._amp is None else torch.autocast(self.device.type, dtype=self._amp)
-
     def _elapsed(self) -> float:
         return time.monotonic() - self._start - self.waited_s
 
@@ -191,7 +163,7 @@ class ProxyTraining:
                 if not is_out_of_memory(error) or self._chunk == 1:
                     raise
             self._chunk //= 2  # outside the except clause: its traceback holds the tensors that did not fit
-            self.notes.append(f"out of memory: {self._chunk} images at a time, gradients accumulated over {self._batch}")
+            self.notes.append(f"out of memory: {self._chunk} images at a time, accumulated to a batch of {self._batch}")
             self._optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -249,33 +221,12 @@ def evaluate_accuracy(
     network.to(device).eval()
     try:
         for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
-            with around_batch(), torch.inference_mode(), torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+            with around_batch(), torch.inference_mode(), _autocast(device, amp):
                 logits = network((images.to(device) - mean) * scale)
                 correct += (logits.argmax(1) == labels.to(device)).sum()
     finally:
         network.train(was_training)
     return correct.item() / len(y)
-
-
-def learning_rate(step: int, recipe: Recipe, per_epoch: int) -> float:
-    """Linear over the warm-up, then half a cosine down to zero (Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983)."""
-    total = recipe.epochs * per_epoch
-    warmup = min(recipe.warmup_epochs, recipe.epochs / 2) * per_epoch
-    if step < warmup:
-        return recipe.lr * (step + 1) / math.ceil(warmup)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
-
-
-def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.AdamW:
-    """AdamW that decays the matrices of linear and convolution layers and nothing else: no norms, biases, tables, tokens."""
-    layers = (nn.Linear, nn.Conv1d, nn.Conv2d)
-    decayed = {id(m.weight) for m in network.modules() if isinstance(m, layers)}
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) in decayed], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if id(p) not in decayed], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -285,7 +236,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _normalisation(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
     """Offset and factor (1, C, 1, 1) that bring uint8 images to mean 0 and deviation 1 per channel."""
-    mean, std = (torch.tensor(v, dtype=torch.float32, device=device)[None, :, None, None] for v in (dataset.mean, dataset.std))
+    mean, std = torch.tensor((dataset.mean, dataset.std), device=device)[:, None, :, None, None]
     return 255 * mean, 1 / (255 * std)
 
 
@@ -303,19 +254,5 @@ def _rng_state_of(seed: int) -> Tensor:
     return torch.Generator().manual_seed(seed).get_state()
 
 
-def _amp_type(device: torch.device) -> torch.dtype | None:
-    """bfloat16 or float16 on a GPU; None on a CPU, where few have fast half precision."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average that follows faster in its first steps, when the weights still travel."""
-
-    def update(averages: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int) -> None:
-        kept = min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, current, strict=True):
-            average.lerp_(value, 1 - kept) if average.is_floating_point() else average.copy_(value)
-
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+def _autocast(device: torch.device, amp: torch.dtype | None) -> AbstractContextManager[object]:
+    return nullcontext() if amp is None else torch.autocast(device.type, dtype=amp)

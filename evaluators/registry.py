@@ -7,20 +7,20 @@ from nas.registry import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """metrics: names of nas.objective.METRICS that it fills. doc: one line."""
+    """metrics: names of nas.objective.METRICS that it fills. about: one line."""
 
     metrics: tuple[str, ...]
-    doc: str
+    about: str
 
 
 EVALUATORS: Registry[Evaluator] = Registry("evaluator")
 
 EVALUATORS.register("cost")(
-    Evaluator(metrics=("params_m", "macs_g", "memory_mb"), doc="exact, from the genotype alone, before anything is built")
+    Evaluator(metrics=("params_m", "macs_g", "memory_mb"), about="exact, from the genotype alone, before it is built")
 )
 EVALUATORS.register("latency")(
-    Evaluator(metrics=("latency_ms",), doc="measured on this machine: interleaved rounds, 5th percentile, 90 % interval")
+    Evaluator(metrics=("latency_ms",), about="measured here: interleaved rounds, 5th percentile, 90 % interval")
 )
 EVALUATORS.register("proxy_training")(
-    Evaluator(metrics=("accuracy",), doc="a short training on the campaign's data, scored on its validation split")
+    Evaluator(metrics=("accuracy",), about="a short training on the campaign's data, scored on its validation split")
 )

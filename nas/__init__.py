@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from nas.folder import write_folder as report
     from nas.genotype import Atom, Genotype, Stage
     from nas.run import Run, load_run
-    from nas.search import search
-    from nas.show import describe as show
-    from nas.show import sample_architectures as sample
+    from nas.session import search
+    from nas.description import describe as show
+    from nas.description import sample_architectures as sample
     from nas.train import train_config as train
 
 _WHERE = {
@@ -29,9 +29,9 @@ _WHERE = {
     "Stage": ("nas.genotype", "Stage"),
     "Run": ("nas.run", "Run"),
     "load_run": ("nas.run", "load_run"),
-    "search": ("nas.search", "search"),
-    "show": ("nas.show", "describe"),
-    "sample": ("nas.show", "sample_architectures"),
+    "search": ("nas.session", "search"),
+    "show": ("nas.description", "describe"),
+    "sample": ("nas.description", "sample_architectures"),
     "train": ("nas.train", "train_config"),
 }
 __all__ = list(_WHERE)

@@ -100,11 +100,6 @@ class Campaign(Section):
         limited = [c.metric for c in self.constraint_list]
         return tuple(dict.fromkeys([*(o.name for o in self.objective_list), *limited]))
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Every metric that the objectives or the constraints need, objectives first."""
-        return tuple(dict.fromkeys([*self.objectives, *(c.metric for c in self.constraint_list)]))
-
     def to_yaml(self) -> str:
         """Every setting, defaults included; reading it back gives an equal campaign."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)

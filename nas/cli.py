@@ -31,14 +31,14 @@ def search(
     overrides = [*(set_ or []), *([f"name={name}"] if name else [])]
     loaded = load_campaign(campaign, overrides)
     check_names(loaded, campaign, overrides)
-    from nas import search as search_module
-    from nas.show import dry_run_lines, search_json
+    from nas import session
+    from nas.description import dry_run_lines, search_json
 
     if dry_run:
-        lines, data = dry_run_lines(search_module.prepare(loaded))
+        lines, data = dry_run_lines(session.prepare(loaded))
         return _out(data, as_json, lambda: print("\n".join(lines)))
     _warn_workers(loaded.execution.workers, loaded.execution.cpus, loaded.execution.address)
-    run = search_module.search(loaded, resume=resume, quiet=as_json)
+    run = session.search(loaded, resume=resume, quiet=as_json)
     _out(search_json(run), as_json, lambda: _print_run(run))
     if run.status == "interrupted":
         print(f"go on with: nas search {campaign} --name {loaded.name} --resume", file=sys.stderr)
@@ -87,7 +87,7 @@ def train(
 @app.command()
 def show(config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="A config, or a name from the zoo.")], as_json: Json = False) -> None:
     """Stages, tokens, parameters, MACs and activation memory by block, taxonomy classes."""
-    from nas.show import describe, print_description
+    from nas.description import describe, print_description
 
     described = describe(config)
     _out(described, as_json, lambda: print_description(described))
@@ -102,7 +102,7 @@ def sample(
     image_size: Annotated[int, typer.Option(help="Pixels, for a space by name.")] = 0,
 ) -> None:
     """Draw random valid architectures; with --output as configs."""
-    from nas.show import sample_architectures
+    from nas.description import sample_architectures
 
     for line in sample_architectures(space_or_campaign, count=count, seed=seed, output=output, image_size=image_size or None):
         print(line)
@@ -113,7 +113,7 @@ def list_(
     what: Annotated[str, typer.Argument(metavar="spaces|mechanisms|samplers|evaluators|datasets|zoo")], as_json: Json = False
 ) -> None:
     """What there is to choose from."""
-    from nas.show import LISTS, print_rows
+    from nas.description import LISTS, print_rows
 
     if what not in LISTS:
         raise unknown("list", what, LISTS)

@@ -37,7 +37,8 @@ def write_configs(run: Run) -> list[Path]:
     folder.mkdir(exist_ok=True)
     paths = [folder / f"trial-{trial.number:04d}.yaml" for trial in run.front()]
     for trial, path in zip(run.front(), paths, strict=True):
-        write_config(trial, run, path)
+        kept = trial.checkpoint is not None and (run.path / trial.checkpoint).is_file()
+        write_config(trial, run, path, weights=f"../{trial.checkpoint}" if kept else None)
     for stale in set(folder.glob("trial-*.yaml")) - set(paths):
         stale.unlink()
     return paths

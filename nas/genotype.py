@@ -19,6 +19,9 @@ class Atom:
 
     __slots__ = ("_items", "kind")
 
+    kind: str
+    _items: tuple[tuple[str, Any], ...]
+
     def __init__(self, kind: str, /, **params: Value) -> None:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "_items", tuple(sorted(params.items())))

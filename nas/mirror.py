@@ -34,7 +34,7 @@ class OptunaMirror:
             self.study = optuna.create_study(
                 storage=storage, study_name=campaign.name, directions=[o.direction for o in self.objectives]
             )
-        self.study.set_metric_names([METRICS[o.name].label for o in self.objectives])
+            self.study.set_metric_names([METRICS[o.name].label for o in self.objectives])
         for trial in trials:
             self("finished", trial)
 

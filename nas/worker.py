@@ -95,10 +95,12 @@ class Worker:
             network, self.dataset, recipe_of(self.campaign), device=self.device, seed=job.seed,
             lease=self.lease, deadline_s=None if minutes is None else 60 * minutes,
         )  # fmt: skip
-        run = training.run()
+        run, waited = training.run(), 0.0
         while True:
             with trace.phase("train"):
                 point = next(run, None)
+            trace.move("train", "wait", training.waited_s - waited)
+            waited = training.waited_s
             trace.notes = tuple(training.notes)
             if point is None:
                 break
@@ -141,6 +143,11 @@ class _Trace:
 
     def phase(self, name: str) -> "_Phase":
         return _Phase(self.seconds, name)
+
+    def move(self, source: str, target: str, seconds: float) -> None:
+        """Time that was counted as one thing and was another."""
+        self.seconds[source] -= seconds
+        self.seconds[target] = self.seconds.get(target, 0.0) + seconds
 
     def latency(self, measured: Measured) -> None:
         self.values["latency_ms"] = measured.ms

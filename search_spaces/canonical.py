@@ -1,4 +1,4 @@
-"""The canonical form: one genotype for all that compute the same on a given image size, so that equal ones hash equal."""
+"""The canonical form: one genotype for all that compute the same at an image size, so that equal ones hash equal."""
 
 import inspect
 from dataclasses import replace
@@ -95,20 +95,25 @@ def _without_idle_reduction(genotype: Genotype, shape: Shape) -> Genotype:
     after, reducer = point
     if REDUCERS[reducer.kind].kept(shape.tokens, **reducer.params) >= shape.tokens:
         return replace(genotype, reduction=NONE)
-    return replace(genotype, reduction=Atom(reducer.kind, **{**reducer.params, "at": round(after / genotype.stages[-1].depth, 2)}))
+    at = round(after / genotype.stages[-1].depth, 2)
+    return replace(genotype, reduction=Atom(reducer.kind, **{**reducer.params, "at": at}))
 
 
 def _atom(registry: Registry[Any], atom: Atom) -> Atom:
-    return atom if atom == NONE else _with_defaults(registry.family, registry[atom.kind], atom)
+    return atom if atom == NONE else _with_defaults(registry[atom.kind], atom)
 
 
 @lru_cache(maxsize=65536)
-def _with_defaults(family: str, component: Any, atom: Atom) -> Atom:
-    """Searched parameters are always written out, others only where they differ from their default."""
-    defaults = {**SHARED, **_defaults(component)}
-    searched = {k: defaults[k] for k in getattr(component, "search", {}) if defaults.get(k) is not None}
-    given = {k: v for k, v in atom.params.items() if k in searched or k not in defaults or v != defaults[k]}
-    return Atom(atom.kind, **{k: _number(v) for k, v in {**searched, **given}.items()})
+def _with_defaults(component: Any, atom: Atom) -> Atom:
+    """Searched parameters are written out, others only where they differ from their default.
+
+    A parameter whose default is None replaces searched ones when it is given (window=7 instead of divisions=2).
+    """
+    defaults, search = {**SHARED, **_defaults(component)}, getattr(component, "search", {})
+    given = {k: v for k, v in atom.params.items() if k in search or k not in defaults or v != defaults[k]}
+    if not any(defaults.get(k, False) is None for k in given):
+        given = {**{k: defaults[k] for k in search if k in defaults}, **given}
+    return Atom(atom.kind, **{k: _number(v) for k, v in given.items()})
 
 
 def _defaults(component: Any) -> dict[str, Value]:

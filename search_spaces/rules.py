@@ -5,9 +5,11 @@ V2 to V6 and V13 are properties of mechanisms and live in `Mixer.check`; `Mixer.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nas.errors import UserError
 from nas.genotype import NONE, Atom, Genotype
+from search_spaces.canonical import SHARED
 from search_spaces.costs import Shape
 from search_spaces.mixers import MIXERS, Core
 from search_spaces.parts import FFNS, HEADS, STEMS, Grid
@@ -54,7 +56,7 @@ def heads_divide(resolved: Plan) -> Iterator[Problem]:
 
 
 def _heads_divide(index: int, resolved: StagePlan) -> Iterator[Problem]:
-    stage, parts = resolved.stage, ("width", "head_dim", "share", "mode")
+    stage = resolved.stage
     kinds = [MIXERS[a.kind] for block in resolved.blocks for a in block.mixers]
     if any(kind.has_heads for kind in kinds) and (stage.width % stage.head_dim or not stage.heads):
         text = f"heads of {stage.head_dim} channels do not divide the {stage.width} of stage {index + 1}"
@@ -66,8 +68,8 @@ def _heads_divide(index: int, resolved: StagePlan) -> Iterator[Problem]:
             text = f"{bare[0]} in stage {index + 1} has no heads to share out; headmix takes two attention mechanisms"
             yield Problem("V1", text, ("mode", "mixer_a", "mixer_b"), index)
         elif first != round(first) or not 0 < first < stage.heads:
-            text = f"a share of {stage.share:g} of {stage.heads} heads in stage {index + 1} is not a whole number of heads"
-            yield Problem("V1", text, parts, index)
+            text = f"{stage.share:g} of {stage.heads} heads in stage {index + 1} is not a whole number of heads"
+            yield Problem("V1", text, ("width", "head_dim", "share", "mode"), index)
 
 
 def mixers_fit(resolved: Plan) -> Iterator[Problem]:
@@ -76,8 +78,7 @@ def mixers_fit(resolved: Plan) -> Iterator[Problem]:
         if any(_heads_divide(index, stage)):
             continue
         for atom, shape in dict.fromkeys(_parts(stage)):
-            params = {k: v for k, v in atom.params.items() if k != "qkv_bias"}
-            reason = MIXERS[atom.kind].check(shape, **params)
+            reason = MIXERS[atom.kind].check(shape, **_own(atom))
             if reason is not None:
                 yield Problem(MIXERS[atom.kind].rule, _placed(reason, index), ("mixer_a", "mixer_b"), index)
 
@@ -85,13 +86,18 @@ def mixers_fit(resolved: Plan) -> Iterator[Problem]:
 def _parts(resolved: StagePlan) -> Iterator[tuple[Atom, Shape]]:
     """Each mixer with the shape that it sees, which holds only its own heads where two share them."""
     for block in resolved.blocks:
-        shape = replace(block.shape, grid=resolved.grid)
+        shape = block.shape if block.shape.grid else replace(block.shape, grid=resolved.grid)
         if len(block.mixers) == 1:
             yield block.mixers[0], shape
             continue
         first = round(resolved.stage.share * shape.heads)
         for atom, heads in zip(block.mixers, (first, shape.heads - first), strict=True):
             yield atom, replace(shape, heads=heads)
+
+
+def _own(atom: Atom) -> dict[str, Any]:
+    """Parameters without those of the shared projections."""
+    return {k: v for k, v in atom.params.items() if k not in SHARED}
 
 
 def _placed(reason: str, index: int) -> str:
@@ -123,7 +129,8 @@ def reduction(resolved: Plan) -> Iterator[Problem]:
     needs += [stage.stage.ffn.kind] if FFNS[stage.stage.ffn.kind].positional else []
     needs += [stage.stage.local.kind] if stage.stage.local != NONE else []
     for kind in dict.fromkeys(needs):
-        yield Problem("V8", f"{kind} in stage {number} needs the grid that {stage.reduction[1].kind} has dissolved", ("reduction",))
+        text = f"{kind} in stage {number} needs the grid that {stage.reduction[1].kind} has dissolved"
+        yield Problem("V8", text, ("reduction",))
 
 
 def head(genotype: Genotype) -> Iterator[Problem]:
@@ -163,16 +170,18 @@ def position(resolved: Plan) -> Iterator[Problem]:
 
 def global_mixing(resolved: Plan) -> Iterator[Problem]:
     """V12: at least one layer carries information across the whole map."""
-    kinds = resolved.genotype.mechanisms()
-    if not any(MIXERS[kind].reach == "global" for kind in kinds):
-        yield Problem("V12", f"no layer sees the whole map: {', '.join(kinds)} all work locally", ("mixer_a", "mixer_b"))
+    layers = dict.fromkeys(part for stage in resolved.stages for part in _parts(stage))
+    if not any(MIXERS[atom.kind].sees_all(shape, **_own(atom)) for atom, shape in layers):
+        kinds = ", ".join(resolved.genotype.mechanisms())
+        yield Problem("V12", f"no layer sees the whole map: only {kinds}", ("mixer_a", "mixer_b"))
 
 
 def maps(resolved: Plan) -> Iterator[Problem]:
     """V13: every stage has a map worth mixing."""
     for index, stage in enumerate(resolved.stages):
-        if min(stage.grid) < SMALLEST_MAP:
-            text = f"stage {index + 1} is left with {stage.grid[0]}x{stage.grid[1]} tokens; at least {SMALLEST_MAP}x{SMALLEST_MAP}"
+        (rows, columns), least = stage.grid, SMALLEST_MAP
+        if min(rows, columns) < least:
+            text = f"stage {index + 1} is left with {rows}x{columns} tokens; at least {least}x{least}"
             yield Problem("V13", text, ("stem", "stages"))
 
 

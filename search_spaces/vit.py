@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from nas.errors import UserError
 from nas.genotype import NONE, Atom, Genotype, Stage
 from nas.registry import Registry
-from search_spaces import downsamplers, ffn, heads, locals, norms, positions, reducers, stems  # noqa: A004, F401
+from search_spaces import downsamplers, ffn, heads, locals, norms, positions, reducers, stems  # noqa: F401
 from search_spaces.costs import Shape
 from search_spaces.mixers import MIXERS, Core
-from search_spaces.parts import DOWNSAMPLERS, FFNS, LOCALS, REDUCERS, Grid
+from search_spaces.parts import DOWNSAMPLERS, FFNS, LOCALS, REDUCERS
 from search_spaces.space import Choice, Dimension, Read, Space, parsed
 
 VERSION = "1"
@@ -47,10 +47,10 @@ def make_space(
 
 @SPACES.register("vit_small")
 def vit_small(*, image_size: int, in_chans: int = 3, classes: int = 10) -> Space:
-    """Small images, 8 to 96 px: first grids of 4 to 16 tokens a side, two or three stages, up to about 3 M parameters."""
+    """Small images, 8 to 96 px: grids of 4 to 16 tokens a side, two or three stages, below some 5 M parameters."""
     strides = tuple(s for s in (1, 2, 4, 8, 16, 32) if 4 <= image_size // s <= 16)
     if not strides:
-        raise UserError(f"image_size: vit_small needs images of at least 4 px, found {image_size}")
+        raise UserError(f"image_size: vit_small takes images of 4 to 512 px, found {image_size}")
     top = 0 if image_size <= 12 else 1 if image_size <= 40 else 2
     widths = (
         ((16, 32, 48), (32, 64, 96), (64, 96, 128), (32, 48, 64, 96)),
@@ -60,14 +60,14 @@ def vit_small(*, image_size: int, in_chans: int = 3, classes: int = 10) -> Space
     depths = ((1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4), (2, 3, 4, 6, 8))
     return _space(
         "vit_small", image_size, in_chans, classes,
-        stem=_stems(strides, norm=True), plain_stem=_stems(strides), stages=(2, 3), strides=strides, plain_strides=strides,
-        widths=widths, depths=depths, head_dim=(8, 16, 32), ratio=(2, 3, 4),
+        stem=_stems(strides, norm=True), plain_stem=_stems(strides), strides=strides, plain_strides=strides,
+        stages=(2, 3), widths=widths, depths=depths, head_dim=(8, 16, 32), ratio=(2, 3, 4),
     )  # fmt: skip
 
 
 @SPACES.register("vit_224")
 def vit_224(*, image_size: int = 224, in_chans: int = 3, classes: int = 1000) -> Space:
-    """Large images, from 96 px and meant for 224: stem of stride 4, three or four stages, about 1 to 50 M parameters."""
+    """Large images, from 96 px and meant for 224: stem of stride 4, three or four stages, some 1 to 60 M parameters."""
     if image_size < 96:
         raise UserError(f"image_size: vit_224 is for images of at least 96 px, found {image_size}; use vit_small")
     widths = ((32, 48, 64, 96), (64, 96, 128, 192), (160, 192, 256, 384), (256, 320, 512, 768), (192, 256, 384, 512))
@@ -75,8 +75,8 @@ def vit_224(*, image_size: int = 224, in_chans: int = 3, classes: int = 1000) ->
     plain_stem = ("patch(size=14)", "patch(size=16)", "patch(size=32)", "convstack(stride=16)")
     return _space(
         "vit_224", image_size, in_chans, classes,
-        stem=_stems((4,), norm=True), plain_stem=plain_stem, stages=(3, 4), strides=(4,), plain_strides=(14, 16, 32),
-        widths=widths, depths=depths, head_dim=(16, 32, 64), ratio=(2, 3, 4, 6),
+        stem=_stems((4,), norm=True), plain_stem=plain_stem, strides=(4,), plain_strides=(14, 16, 32),
+        stages=(3, 4), widths=widths, depths=depths, head_dim=(16, 32, 64), ratio=(2, 3, 4, 6),
     )  # fmt: skip
 
 
@@ -109,11 +109,12 @@ def _space(
     dimensions = [*_network_dimensions(stem, stages)]
     for group, sides, width, depth in zip(groups, grids, widths, depths, strict=True):
         if group == "plain":
-            dimensions.append(Dimension(name="plain.stem", choices=plain_stem, help="how a plain network cuts the image"))
+            dimensions.append(Dimension(name="plain.stem", choices=plain_stem, help="how it cuts the image"))
         dimensions += _stage_dimensions(group, sides, width, depth, head_dim, ratio)
     return VitSpace(
-        name=name, version=VERSION, image_size=image_size, in_chans=in_chans, classes=classes, dimensions=tuple(dimensions)
-    )
+        name=name, version=VERSION, image_size=image_size, in_chans=in_chans, classes=classes,
+        dimensions=tuple(dimensions),
+    )  # fmt: skip
 
 
 def _network_dimensions(stem: tuple[str, ...], stages: tuple[int, ...]) -> Iterator[Dimension]:
@@ -122,7 +123,7 @@ def _network_dimensions(stem: tuple[str, ...], stages: tuple[int, ...]) -> Itera
     yield Dimension(name="stem", choices=stem, help="how a pyramid cuts the image")
     yield Dimension(name="position", choices=("none", "learned", "conditional"), help="how tokens are told apart")
     yield Dimension(name="down", choices=tuple(DOWNSAMPLERS), help="how the next stage is reached")
-    yield Dimension(name="head", choices=("pool", "cls"), help="mean of the patches, or a class token of the last stage")
+    yield Dimension(name="head", choices=("pool", "cls"), help="mean of the patches, or a class token")
     yield Dimension(name="registers", choices=(0, 1, 4), ordered=True, help="extra learned tokens of the last stage")
     yield Dimension(name="reduction", choices=("none", *_atoms(REDUCERS)), help="data-dependent token reduction")
     yield Dimension(name="reduction_at", choices=PLACES, ordered=True, help="after which share of the last stage")

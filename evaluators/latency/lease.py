@@ -21,7 +21,7 @@ class DeviceLease:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Use the device beside others. Hold it for moments (one training step), so that a measurement gets its turn."""
+        """Use the device beside others. Hold it for moments (one training step): a measurement waits for its end."""
         with self._room.open("a") as room:
             with _locked(self._turnstile):
                 fcntl.flock(room, fcntl.LOCK_SH)

@@ -1,8 +1,8 @@
 """Latency of networks on this machine: rounds in random order, a low quantile, a bootstrap interval.
 
-On a machine that others use too, the time of one run is its true cost plus whatever disturbed it. Disturbance only adds,
-so a low quantile comes close to the cost where mean and median do not; and rounds that visit every network in a fresh
-order spread slow spells over all of them.
+On a machine that others use too, the time of one run is its true cost plus whatever disturbed it. Disturbance only
+adds, so a low quantile comes close to the cost where mean and median do not; and rounds that visit every network in a
+fresh order spread slow spells over all of them.
 """
 
 import gc
@@ -65,7 +65,8 @@ def measure_latency(
     """Measure networks side by side. Moves them to `device`; see evaluators.latency.lease for having it alone."""
     device = torch.device(device)
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = torch.randn(settings.batch, in_chans, height, width, generator=torch.Generator().manual_seed(seed)).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(settings.batch, in_chans, height, width, generator=generator).to(device)
     conditions: dict[str, str | int] = {
         "device": device_name(device), "batch": settings.batch, "threads": settings.threads,
         "image": f"{in_chans}x{height}x{width}", "torch": torch.__version__,
@@ -73,8 +74,7 @@ def measure_latency(
     with _ready(networks, device), _threads(settings.threads), torch.inference_mode():
         timers = {name: _timer(network, images) for name, network in networks.items()}
         times = interleave(timers, settings, seed)
-    found = {name: summarise(ms, seed) for name, ms in times.items()}
-    return {n: Latency(ms=v[0], low=v[1], high=v[2], rounds=len(times[n]), conditions=conditions) for n, v in found.items()}
+    return {name: summarise(ms, conditions, seed) for name, ms in times.items()}
 
 
 def interleave(
@@ -99,14 +99,15 @@ def interleave(
     return times
 
 
-def summarise(ms: list[float], seed: int) -> tuple[float, float, float]:
-    """Low quantile with the bounds of its percentile bootstrap interval."""
-    values = np.asarray(ms)
+def summarise(times: list[float], conditions: dict[str, str | int], seed: int) -> Latency:
+    """Low quantile with its percentile bootstrap interval."""
+    values = np.asarray(times)
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     spread = np.quantile(values[draws], QUANTILE, axis=1)
     tail = (1 - CONFIDENCE) / 2
-    centre = float(np.quantile(values, QUANTILE))
-    return centre, float(min(np.quantile(spread, tail), centre)), float(max(np.quantile(spread, 1 - tail), centre))
+    ms = float(np.quantile(values, QUANTILE))
+    low, high = min(ms, float(np.quantile(spread, tail))), max(ms, float(np.quantile(spread, 1 - tail)))
+    return Latency(ms=ms, low=low, high=high, rounds=len(values), conditions=conditions)
 
 
 def device_name(device: torch.device | str) -> str:

@@ -4,8 +4,10 @@ Tune decides where and when; what is tried and what is kept stays with the loop.
 the seam: `suggest` pulls a job, results and completions push what the worker found.
 """
 
+import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,6 +22,7 @@ from nas.trial import Job, Outcome, Point
 from nas.worker import Measured, Step, Worker
 
 T = TypeVar("T")
+SCRATCH = ".tune"  # in the run folder while a search runs: Tune insists on keeping a state of its own, which nobody reads
 REPORT_SECONDS = 1.0  # how long a trial goes on before it reports; bounds the traffic of many short epochs
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the journal is the record
@@ -73,10 +76,11 @@ class TuneExecutor:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=feed, num_samples=-1, max_concurrent_trials=settings.workers, reuse_actors=True
+                search_alg=feed, num_samples=-1, max_concurrent_trials=settings.workers, reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name="tune", storage_path=str(self.folder / "ray"), verbose=0,
+                name="tune", storage_path=str(self.folder / SCRATCH), verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )  # fmt: skip
@@ -84,6 +88,7 @@ class TuneExecutor:
         try:
             tuner.fit()
         finally:
+            shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
             feed.raise_held()
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
@@ -108,7 +113,7 @@ class _Feed(Searcher):
         if job is None:
             return Searcher.FINISHED
         self.jobs[trial_id] = job
-        return {"job": asdict(job)}
+        return {"job": json.dumps(asdict(job))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         job = self.jobs.get(trial_id)
@@ -146,6 +151,10 @@ class _Feed(Searcher):
         if self.error is not None:
             raise self.error
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps a pickle of its search algorithm; ours is only a seam, so there is nothing in it."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the truth."""
 
@@ -161,8 +170,12 @@ class EvaluationTrial(tune.Trainable):
     def setup(
         self, config: dict[str, Any], campaign: dict[str, Any], folder: str, make_worker: Callable[[Campaign, Path], Worker]
     ) -> None:
-        if EvaluationTrial._worker is None:
-            EvaluationTrial._worker = make_worker(Campaign.model_validate(campaign), Path(folder))
+        self._broken: Outcome | None = None
+        try:
+            if EvaluationTrial._worker is None:
+                EvaluationTrial._worker = make_worker(Campaign.model_validate(campaign), Path(folder))
+        except Exception as error:
+            self._broken = Outcome(state="failed", error=f"the worker cannot start: {type(error).__name__}: {error}")
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -170,8 +183,8 @@ class EvaluationTrial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        assert EvaluationTrial._worker is not None
-        self._steps: Iterator[Step] = EvaluationTrial._worker.steps(Job(**config["job"]))
+        job, worker = Job(**json.loads(config["job"])), EvaluationTrial._worker
+        self._steps: Iterator[Step] = iter([self._broken]) if self._broken or worker is None else worker.steps(job)
         self._count = 0
 
     def step(self) -> dict[str, Any]:

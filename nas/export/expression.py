@@ -19,7 +19,7 @@ Name = Callable[[Any], str]  # a class or function -> what the file calls it
 def expression(value: Any, name: Name, indent: int = 0) -> str:
     """Source of `value`; lines after the first are indented by `indent` steps. Raises ValueError for what has none."""
     if isinstance(value, Layer):
-        items = [f"{k}={expression(v, name, indent + 1)}" for k, v in value.made_with.items()]
+        items = [f"{k}={expression(v, name, indent + 1)}" for k, v in getattr(value, "made_with", {}).items()]
         return _wrap(f"{name(type(value))}(", items, ")", indent)
     if isinstance(value, nn.Module):
         return _torch_module(value)
@@ -41,10 +41,10 @@ def _modules(values: Sequence[Any], name: Name, indent: int) -> str:
     if len(runs) == 1 and runs[0][1] > 1:
         source, times = expression(values[0], name, indent + 1), runs[0][1]
         return _wrap("[", [f"{source}\n{STEP * (indent + 1)}for _ in range({times})"], "]", indent, comma="")
-    return _wrap("[", [_repeated(source, times, indent + 1) for source, times in runs], "]", indent)
+    return _wrap("[", [_repeated(source, times) for source, times in runs], "]", indent)
 
 
-def _repeated(source: str, times: int, indent: int) -> str:
+def _repeated(source: str, times: int) -> str:
     return source if times == 1 else f"*({source} for _ in range({times}))"
 
 

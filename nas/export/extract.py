@@ -27,11 +27,12 @@ Edit = tuple[int, int, bytes]  # replace these bytes of a module
 
 ALWAYS = {"forward", "init_weights", "init_special"}
 NEVER = {"about", "search"}
+CITES = "arXiv"  # a module whose title names a paper keeps it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandIn:
-    """What takes the place of a definition that a plain file has no use for. Without source, `name` is an expression."""
+    """What takes the place of a definition that a plain file cannot use. Without source, `name` is an expression."""
 
     name: str
     source: str = ""
@@ -43,7 +44,10 @@ def symbol_of(entry: Any) -> Symbol:
 
 
 class Needs:
-    """What `roots` need to be built and run, found by following names. `own`: top packages that are copied, not imported."""
+    """What `roots` need to be built and run, found by following names.
+
+    own: the top packages that are copied, not imported.
+    """
 
     def __init__(self, roots: Iterable[Any], own: Iterable[str], stand_ins: Mapping[Symbol, StandIn]) -> None:
         self.own, self.stand_ins = set(own), stand_ins
@@ -81,10 +85,12 @@ class Needs:
         found = self.resolve(module, name)
         if isinstance(found, Foreign):
             self.imports.add(found)
+        elif found is None:
+            return
         elif found in self.stand_ins:
             self.replaced[found] = None
             self.imports.update(self.stand_ins[found].imports)
-        elif found is not None:
+        else:
             self.symbols.setdefault(found)
             if not as_base:
                 self.used.add(found)
@@ -120,9 +126,8 @@ class Needs:
             return None
         if value.id in ("self", "cls"):
             return symbol
-        module = read_module(symbol.module)
-        found = Symbol(module.name, value.id) if value.id in module.definitions else None
-        return found if found in self.symbols else None
+        found = self.resolve(read_module(symbol.module), value.id)
+        return found if isinstance(found, Symbol) else None
 
     def node(self, symbol: Symbol) -> ast.stmt:
         return read_module(symbol.module).definitions[symbol.name]
@@ -205,7 +210,8 @@ class Extract:
             by_line = {self.needs.node(s).lineno: s for s in mine}
             blocks = [self._edited(module, by_line[line]) for line in sorted(by_line)]
             if blocks:
-                yield f"# {module.title}\n\n" + "\n\n\n".join(blocks)
+                source = [f"# {module.title}"] if CITES in module.title else []
+                yield "\n\n\n".join(["\n\n".join([*source, blocks[0]]), *blocks[1:]])
 
     def _ordered_modules(self) -> list[str]:
         order: dict[str, None] = {}
@@ -245,8 +251,8 @@ class Extract:
     def _renames(self, module: Module, part: ast.AST) -> Iterator[Edit]:
         local = bound(part)
         for node in ast.walk(part):
-            if isinstance(node, ast.Name) and node.id not in local and (new := self._new_name(module, node.id)) != node.id:
-                yield *module.span(node), new.encode()
+            if isinstance(node, ast.Name) and node.id not in local:
+                yield *module.span(node), self._new_name(module, node.id).encode()
         for text in quoted(part):
             start, end = module.span(text)
             old = module.text[start:end].decode()

@@ -65,12 +65,15 @@ def read_module(name: str) -> Module:
 
 
 def targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    """The names that an assignment binds."""
     left = node.targets if isinstance(node, ast.Assign) else [node.target]
     return [n.id for t in left for n in ast.walk(t) if isinstance(n, ast.Name)]
 
 
 def registers(decorator: ast.expr) -> bool:
-    return isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute) and decorator.func.attr == "register"
+    """Whether it files a component in a registry."""
+    called = decorator.func if isinstance(decorator, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr == "register"
 
 
 def bound(part: ast.AST) -> set[str]:

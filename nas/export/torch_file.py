@@ -1,5 +1,6 @@
 """A network as one plain PyTorch file, which imports nothing of ours, with its weights in safetensors beside it."""
 
+import json
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +30,8 @@ STAND_INS = {
     ),
     Symbol("search_spaces.parts", "make_norm"): StandIn(
         name="make_norm",
-        source='def make_norm(norm: "Norm", dim: int) -> nn.Module:\n    return norm(dim)',
-        imports=(_NN,),
+        source="def make_norm(norm: Callable[[int], nn.Module], dim: int) -> nn.Module:\n    return norm(dim)",
+        imports=(_NN, Foreign("collections.abc", "Callable", "Callable")),
     ),
 }  # fmt: skip
 _ALWAYS = (
@@ -43,7 +44,7 @@ _ALWAYS = (
 
 
 def write_torch(network: nn.Module, config: ArchitectureConfig, path: Path) -> Path:
-    """Write `path` (.py) after checking that it builds the same function. Raises ValueError when it cannot be written."""
+    """Write `path` (.py) after checking that it computes the same. Raises ValueError when it cannot be written."""
     source = torch_source(network, config)
     difference = compare(source, network, config)
     if difference > TOLERANCE:
@@ -65,7 +66,8 @@ def torch_source(network: nn.Module, config: ArchitectureConfig) -> str:
     imports = needs.imports | set(_ALWAYS)
     if "partial(" in build:
         imports.add(Foreign("functools", "partial", "partial"))
-    parts = (_header(config), write_imports(imports), _facts(config), extract.render(), _BUILD.format(build=build), _MAIN)
+    top = "\n\n".join([_header(config), write_imports(imports), _facts(config)])
+    parts = (top, extract.render(), _BUILD.format(build=build), _MAIN)
     return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 
@@ -101,8 +103,8 @@ def _header(config: ArchitectureConfig) -> str:
 def _provenance(config: ArchitectureConfig) -> Iterator[str]:
     if config.notes:
         yield ""
-    yield f"Written by vitnas {config.versions.get('vitnas')} (genotype {config.hash}). Needs torch alone; safetensors to"
-    yield "load the weights, Pillow to classify a picture: python THIS_FILE.py PICTURE [WEIGHTS.safetensors]"
+    yield f"Written by vitnas {config.versions.get('vitnas')} (genotype {config.hash}). Needs torch alone; safetensors"
+    yield "to load the weights, Pillow to classify a picture: python THIS_FILE.py PICTURE [WEIGHTS.safetensors]"
     if config.measured is not None:
         yield ""
         yield from config.measured.lines()
@@ -122,15 +124,14 @@ def _facts(config: ArchitectureConfig) -> str:
 
 
 def _names(config: ArchitectureConfig) -> str:
-    line = f"CLASSES = {tuple(config.classes)!r}"
-    if len(line) <= 120:
-        return line
-    return "CLASSES = (\n" + "".join(f"    {name!r},\n" for name in config.classes) + ")"
+    quoted = [json.dumps(name, ensure_ascii=False) for name in config.classes]
+    line = f"CLASSES = ({', '.join(quoted)},)"
+    return line if len(line) <= 120 else "CLASSES = (\n" + "".join(f"    {name},\n" for name in quoted) + ")"
 
 
 _BUILD = '''
 def build_model(weights: str | Path | None = None) -> Network:
-    """Images (B, {{channels}}, height, width), normalised, to logits (B, classes). In evaluation mode when weights are given."""
+    """Images (B, channels, height, width), normalised, to logits (B, classes); in evaluation mode with weights."""
     model = {build}
     model.init_weights()
     if weights is not None:
@@ -139,7 +140,7 @@ def build_model(weights: str | Path | None = None) -> Network:
         model.load_state_dict(load_file(weights))
         model.eval()
     return model
-'''.replace("{{channels}}", "channels")
+'''
 
 _MAIN = '''
 def read_image(path: str | Path) -> Tensor:

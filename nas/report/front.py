@@ -6,17 +6,18 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nas.objective import METRICS, Objective, losses
+from nas.objective import METRICS, Objective
 from nas.pareto import front_indices
 from nas.report.classes import colours_of, main_class
-from nas.report.labels import SIDES, place_labels
+from nas.report.labels import SIDES, PlotArea, along, place_labels
 from nas.report.tables import knee_of
-from nas.report.theme import INK, NARROW, QUIET, axis_format, finish, is_wide, legend, number, rows, scale_of
+from nas.report.theme import INK, NARROW, QUIET, axis_format, finish, interval, legend, name_of, number, rows, scale_of
 from nas.run import Run
 from nas.trial import Trial
 
 HEIGHT = 430
-WIDE, SLIM = (760.0, float(HEIGHT)), (290.0, float(HEIGHT))  # plot areas that labels are placed for, in pixels
+WIDE, SLIM = 690.0, 270.0  # widths of plot areas that labels are placed for, in pixels
+BARRED = ("front", "reference")  # error bars of beaten trials would hide the picture
 
 
 def front_points(run: Run) -> pd.DataFrame:
@@ -25,7 +26,9 @@ def front_points(run: Run) -> pd.DataFrame:
     members = run.front()
     on_front, knee = {t.number for t in members}, knee_of(run, members)
     drawn = [t for t in run.trials if t.state in ("complete", "infeasible") and all(n in t.values for n in names)]
-    records = [_point(run, t, "front" if t.number in on_front else _role(t)) | {"knee": t.number == knee} for t in drawn]
+    records = [
+        _point(run, t, "front" if t.number in on_front else _role(t)) | {"knee": t.number == knee} for t in drawn
+    ]
     bounds = [f"{n}_{end}" for n in names for end in ("low", "high")]
     columns = ["trial", "name", "label", "role", "knee", "class", "architecture", *names, *bounds]
     return pd.DataFrame(records, columns=[*columns, *(f"{n} text" for n in names)])
@@ -39,8 +42,8 @@ def _role(trial: Trial) -> str:
 
 def _point(run: Run, t: Trial, role: str) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "trial": t.number, "name": t.name, "role": role, "class": main_class(t.genotype), "architecture": str(t.genotype),
-        "label": t.name if role == "reference" else str(t.number),
+        "trial": t.number, "name": t.name, "role": role, "class": main_class(t.genotype),
+        "architecture": str(t.genotype), "label": t.name if role == "reference" else str(t.number),
     }  # fmt: skip
     for objective in run.campaign.objective_list:
         name = objective.name
@@ -53,7 +56,7 @@ def _point(run: Run, t: Trial, role: str) -> dict[str, Any]:
 def _interval_text(name: str, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
-    return f" ({number(name, low)} to {number(name, high)})"
+    return f" ({interval(name, low, high)})"
 
 
 def axes_of(objectives: tuple[Objective, ...]) -> list[tuple[Objective, Objective]]:
@@ -66,7 +69,13 @@ def draw_front(points: pd.DataFrame, x: Objective, y: Objective) -> dict[str, An
     """Specification of cost x against quality y. A click on a point sets the signal `picked` to its trial."""
     table = _with_labels(_with_staircase(points, x, y), x, y)
     picked = alt.param(name="picked", value=-1)
-    layers = [_staircase(x, y), *_intervals(table, x, y), *_marks(table, x, y), _labels(x, y)]
+    layers = [
+        _staircase(x, y),
+        *_intervals(table, x, y),
+        *_marks(table, x, y),
+        _labels(x, y, "white"),
+        _labels(x, y, None),
+    ]
     chart = alt.layer(*layers, data=rows(table)).add_params(picked)
     return finish(chart, height=HEIGHT)
 
@@ -75,41 +84,58 @@ def _with_staircase(points: pd.DataFrame, x: Objective, y: Objective) -> pd.Data
     """Marks what to connect: members of the front that no trial dominates in these two objectives alone."""
     table = points.assign(step=False)
     members = table.index[table["role"] == "front"]
-    pair = losses(table.loc[members, [x.name, y.name]].to_dict("records"), (x, y))
+    values = table.loc[members, [x.name, y.name]].to_numpy(float)
+    pair = values * np.array([x.sign, y.sign])
     table.loc[members[front_indices(pair)], "step"] = True
     return table
 
 
 def _with_labels(points: pd.DataFrame, x: Objective, y: Objective) -> pd.DataFrame:
-    """Adds side, dx, dy, align and slim: whether the label also fits a narrow screen."""
-    rank = points["role"].map({"reference": 1, "front": 2, "dominated": 3, "infeasible": 3}) - 2 * points["knee"].astype(int)
-    table = points.assign(label=points["label"].where(~points["knee"].astype(bool), points["label"] + " knee"), rank=rank)
-    named = table[rank < 3].sort_values("rank", kind="stable")
-    texts = list(named["label"])
-    wide = _pixels(table, x, y, WIDE)
-    sides = place_labels(wide.loc[named.index].to_numpy(), texts, wide.to_numpy(), WIDE, [tuple(SIDES)] * len(named))
-    slim = _pixels(table, x, y, SLIM)
-    kept = place_labels(
-        slim.loc[named.index].to_numpy(), texts, slim.to_numpy(), SLIM, [() if s is None else (s,) for s in sides]
-    )
-    table["side"] = pd.Series(dict(zip(named.index, sides, strict=True)), dtype=object).reindex(table.index)
-    table["slim"] = pd.Series(dict(zip(named.index, (k is not None for k in kept), strict=True)), dtype=object).reindex(table.index)
+    """Adds dx, dy and align where a label has room, and slim: whether it also has room on a narrow screen."""
+    knee = points["knee"].astype(bool)
+    table = points.assign(label=points["label"].where(~knee, points["label"] + " knee"), slim=False)
+    rank = table["role"].map({"reference": 1, "front": 2}).mask(knee, 0).dropna().sort_values(kind="stable")
+    named = table.loc[rank.index]
+    sides = _placed(table, named, x, y, WIDE, [tuple(SIDES)] * len(named))
+    kept = _placed(table, named, x, y, SLIM, [() if s is None else (s,) for s in sides])
     for field in ("dx", "dy", "align"):
-        table[field] = [getattr(SIDES[s], field) if isinstance(s, str) else None for s in table["side"]]
+        column = [None if s is None else getattr(SIDES[s], field) for s in sides]
+        table[field] = pd.Series(column, index=named.index, dtype=object).reindex(table.index)
+    table.loc[named.index, "slim"] = [k is not None for k in kept]
     return table
 
 
-def _pixels(table: pd.DataFrame, x: Objective, y: Objective, size: tuple[float, float]) -> pd.DataFrame:
-    """(x, y) of each point in a plot area of `size`, downwards from the upper left."""
-    across, up = _unit(table[x.name], x.name), _unit(table[y.name], y.name)
-    return pd.DataFrame({"x": across * size[0], "y": (1 - up) * size[1]}, index=table.index)
+def _placed(
+    table: pd.DataFrame, named: pd.DataFrame, x: Objective, y: Objective, width: float, choices: list[tuple[str, ...]]
+) -> list[str | None]:
+    """Sides of the named points in a plot of that width; clear of points, error bars and the staircase if possible."""
+    area = _area(table, x.name, y.name, width)
+    points = area.pixels(table[x.name].to_numpy(float), table[y.name].to_numpy(float))
+    steps = table[table["step"]].sort_values(x.name)
+    corners = area.pixels(
+        np.repeat(steps[x.name].to_numpy(float), 2)[1:], np.repeat(steps[y.name].to_numpy(float), 2)[:-1]
+    )
+    bars = [
+        area.pixels(row[[f"{x.name}_low", f"{x.name}_high"]].to_numpy(float), np.repeat(row[y.name], 2))
+        for _, row in named.iterrows() if row[f"{x.name}_low"] is not None
+    ]  # fmt: skip
+    obstacles = np.concatenate([points, along([corners, *bars])])
+    return place_labels(points[table.index.get_indexer(named.index)], list(named["label"]), obstacles, area, choices)
 
 
-def _unit(values: pd.Series, metric: str) -> pd.Series:
-    domain = np.asarray(scale_of(values, metric).to_dict()["domain"], dtype=float)
-    if metric != "accuracy" and is_wide(float(values.min()), float(values.max())):
-        values, domain = np.log(values), np.log(domain)
-    return (values - domain[0]) / (domain[1] - domain[0])
+def _area(table: pd.DataFrame, x: str, y: str, width: float) -> PlotArea:
+    across, up = scale_of(_extent(table, x), x).to_dict(), scale_of(_extent(table, y), y).to_dict()
+    return PlotArea(
+        width=width, height=HEIGHT, x=tuple(across["domain"]), y=tuple(up["domain"]),
+        log_x=across.get("type") == "log", log_y=up.get("type") == "log",
+    )  # fmt: skip
+
+
+def _extent(table: pd.DataFrame, metric: str) -> pd.Series:
+    """All values of a metric that are drawn, ends of error bars included."""
+    bars = table[table["role"].isin(BARRED)]
+    ends = [bars[f"{metric}_{end}"].dropna().astype(float) for end in ("low", "high")]
+    return pd.concat([table[metric].astype(float), *(e for e in ends if len(e))], ignore_index=True)
 
 
 def _staircase(x: Objective, y: Objective) -> alt.Chart:
@@ -118,17 +144,25 @@ def _staircase(x: Objective, y: Objective) -> alt.Chart:
 
 
 def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Chart]:
-    """Error bars of the front and the references; those of dominated trials would hide the picture."""
+    """Error bars of the front and the references."""
     bars = []
-    shown = "(datum.role === 'front' || datum.role === 'reference')"
     for objective, channel, other in ((x, "x", y), (y, "y", x)):
         low, high = f"{objective.name}_low", f"{objective.name}_high"
         if not table[low].notna().any():
             continue
+        shown = alt.FieldOneOfPredicate(field="role", oneOf=list(BARRED))
         rule = alt.Chart().mark_rule(color=QUIET, strokeWidth=1.2, opacity=0.8)
         across = "y" if channel == "x" else "x"
-        encoding = {channel: f"{low}:Q", f"{channel}2": f"{high}:Q", across: f"{other.name}:Q"}
-        bars.append(rule.transform_filter(f"{shown} && isValid(datum['{low}'])").encode(**encoding))
+        measured = (
+            rule.transform_filter(shown)
+            .transform_filter(f"isValid(datum['{low}'])")
+            .encode(**{across: f"{other.name}:Q"})
+        )
+        bars.append(measured.encode(**{channel: f"{low}:Q", f"{channel}2": f"{high}:Q"}))
+        bars += [
+            measured.mark_tick(color=QUIET, size=8, thickness=1.2).encode(**{channel: f"{end}:Q"})
+            for end in (low, high)
+        ]
     return bars
 
 
@@ -145,11 +179,13 @@ def _marks(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Chart]:
 
 def _points(table: pd.DataFrame, x: Objective, y: Objective, role: str, look: dict[str, Any]) -> alt.Chart:
     domain, colours = colours_of(set(table["class"]))
-    scale_x, scale_y = scale_of(table[x.name], x.name), scale_of(table[y.name], y.name)
+    scale_x, scale_y = scale_of(_extent(table, x.name), x.name), scale_of(_extent(table, y.name), y.name)
     stroke = 3 if look["filled"] else 2
-    ring = alt.condition("datum.trial === picked", alt.value(stroke), alt.value(1 if "stroke" in look or not look["filled"] else 0))
+    ring = alt.condition(
+        "datum.trial === picked", alt.value(stroke), alt.value(1 if "stroke" in look or not look["filled"] else 0)
+    )
     names = [c.removesuffix(" text") for c in table.columns if c.endswith(" text")]
-    hover = [alt.Tooltip("name:N", title="Trial"), *(alt.Tooltip(f"{n} text:N", title=METRICS[n].label) for n in names)]
+    hover = [alt.Tooltip("name:N", title="Trial"), *(alt.Tooltip(f"{n} text:N", title=name_of(n)) for n in names)]
     hover += [alt.Tooltip("architecture:N", title="Architecture"), alt.Tooltip("class:N", title="Class")]
     return (
         alt.Chart()
@@ -169,9 +205,12 @@ def _axis(metric: str) -> alt.Axis:
     return alt.Axis(title=METRICS[metric].label, format=axis_format(metric), tickCount=6, labelOverlap="greedy")
 
 
-def _labels(x: Objective, y: Objective) -> alt.Chart:
-    at = {key: alt.ExprRef(expr=f"datum.{key}") for key in ("dx", "dy", "align")}
-    text = alt.Chart().mark_text(fontSize=11.5, baseline="middle", color=INK, **at)
+def _labels(x: Objective, y: Objective, halo: str | None) -> alt.Chart:
+    """The names; drawn once with a halo, which keeps lines from striking them through, and once on top of it."""
+    at: dict[str, Any] = {key: alt.ExprRef(expr=f"datum.{key}") for key in ("dx", "dy", "align")}
+    edge: dict[str, Any] = {"stroke": halo, "strokeWidth": 3.5, "strokeJoin": "round"} if halo else {}
+    text = alt.Chart().mark_text(fontSize=11.5, baseline="middle", color=INK, **at, **edge)
     shown = alt.condition(f"datum.slim || width >= {NARROW}", alt.value(1), alt.value(0))
-    weight = text.transform_filter("isValid(datum.side)")
-    return weight.encode(x=f"{x.name}:Q", y=f"{y.name}:Q", text="label:N", opacity=shown)
+    return text.transform_filter("isValid(datum.align)").encode(
+        x=f"{x.name}:Q", y=f"{y.name}:Q", text="label:N", opacity=shown
+    )

@@ -62,7 +62,8 @@ def _columns(values: list[Any]) -> list[np.ndarray]:
     if all(isinstance(v, int | float) for v in present):
         middle = float(np.median(present)) if present else 0.0
         return [np.array([middle if v is None else v for v in values], dtype=float), active]
-    return [np.array([v == word for v in values], dtype=float) for word in sorted({str(v) for v in present})] + [active]
+    words = [None if v is None else str(v) for v in values]
+    return [np.array([w == word for w in words], dtype=float) for word in sorted({str(v) for v in present})] + [active]
 
 
 def held_out_importance(x: np.ndarray, owners: list[str], y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
@@ -77,7 +78,9 @@ def held_out_importance(x: np.ndarray, owners: list[str], y: np.ndarray) -> tupl
     names = list(dict.fromkeys(owners))
     errors, drops = [], np.zeros((FOLDS, len(names)))
     for fold, (train, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=0).split(x)):
-        forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0).fit(x[train], y[train])
+        forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0).fit(
+            x[train], y[train]
+        )
         error = float(np.mean((forest.predict(x[test]) - y[test]) ** 2))
         shuffled = _shuffled(x[test], owners, names, rng)
         predicted = forest.predict(shuffled.reshape(-1, x.shape[1])).reshape(len(names), REPEATS, len(test))
@@ -109,6 +112,6 @@ def draw_importance(table: pd.DataFrame) -> dict[str, Any]:
         yOffset=alt.YOffset("label:N", sort=labels),
         x=alt.X("shown:Q", title="Loss of R² when shuffled", axis=alt.Axis(format=".2f", tickCount=5)),
         color=alt.Color("label:N", scale=alt.Scale(domain=labels, range=BAR_COLOURS[: len(labels)]), legend=legend(3)),
-        tooltip=["dimension:N", "label:N", alt.Tooltip("importance:Q", format=".3f"), alt.Tooltip("deviation:Q", format=".3f")],
+        tooltip=["dimension:N", "label:N", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("importance", "deviation"))],
     )  # fmt: skip
     return finish(bars, height=max(120, (14 * len(labels) + 10) * len(order)))

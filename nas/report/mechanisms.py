@@ -44,8 +44,12 @@ def draw_mechanisms(uses: pd.DataFrame) -> dict[str, Any]:
     counts = once["mechanism"].value_counts()
     labelled = once.assign(row=[f"{m} ({counts[m]})" for m in once["mechanism"]])
     domain, colours = colours_of(set(once["class"]))
-    y = alt.Y("row:N", sort=[f"{m} ({counts[m]})" for m in order], title=None, axis=alt.Axis(labelColor=INK, labelLimit=190))
-    x = alt.X("accuracy:Q", title="Validation accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%", tickCount=5))
+    y = alt.Y(
+        "row:N", sort=[f"{m} ({counts[m]})" for m in order], title=None, axis=alt.Axis(labelColor=INK, labelLimit=190)
+    )
+    x = alt.X(
+        "accuracy:Q", title="Validation accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%", tickCount=5)
+    )
     hover = [alt.Tooltip("name:N"), alt.Tooltip("mechanism:N"), alt.Tooltip("accuracy:Q", format=".1%")]
     dots = alt.Chart().mark_circle(size=48, opacity=0.5).encode(
         x=x, y=y, tooltip=hover,
@@ -64,7 +68,9 @@ def draw_stages(uses: pd.DataFrame) -> dict[str, Any]:
     hover = ["mechanism:N", "stage:O", alt.Tooltip("median:Q", format=".1%"), alt.Tooltip("trials:Q")]
     low, high = float(table["median"].min()), float(table["median"].max())
     scale = alt.Scale(scheme="viridis", domain=[low, high])
-    colour = alt.Color("median:Q", scale=scale, title="Median accuracy", legend=alt.Legend(orient="bottom", format=".0%"))
+    colour = alt.Color(
+        "median:Q", scale=scale, title="Median accuracy", legend=alt.Legend(orient="bottom", format=".0%")
+    )
     cells = alt.Chart().mark_rect(stroke="white", strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=hover)
     light = alt.condition(f"datum.median < {(low + high) / 2}", alt.value("white"), alt.value(INK))
     text = alt.Chart().mark_text(fontSize=12).encode(x=x, y=y, text="label:N", color=light)

@@ -8,7 +8,7 @@ import pandas as pd
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
 from nas.report.classes import colours_of, main_class
-from nas.report.theme import ACCENT, INK, finish, legend, number, rows
+from nas.report.theme import ACCENT, INK, finish, legend, noun_of, number, rows
 from nas.run import Run
 from nas.trial import Trial
 
@@ -49,15 +49,20 @@ def reference_words(run: Run) -> str:
     objectives = run.campaign.objective_list
     point = reference_point(losses([t.values for t in run.complete()], objectives))
     values = [o.sign * float(p) for o, p in zip(objectives, point, strict=True)]
-    return ", ".join(f"{o.name} {number(o.name, v)}" for o, v in zip(objectives, values, strict=True))
+    return ", ".join(f"{noun_of(o.name)} {number(o.name, v)}" for o, v in zip(objectives, values, strict=True))
 
 
 def draw_hypervolume(table: pd.DataFrame, over: str) -> dict[str, Any]:
     """A staircase from zero, over "trials" or over "minutes"."""
     title = {"trials": "Search trials finished", "minutes": "Minutes at work"}[over]
-    x = alt.X(f"{over}:Q", title=title, scale=alt.Scale(domainMin=0, nice=False), axis=alt.Axis(tickMinStep=1, grid=False))
+    axis = alt.Axis(tickMinStep=1 if over == "trials" else 0, tickCount=8, grid=False)
+    x = alt.X(f"{over}:Q", title=title, scale=alt.Scale(domainMin=0, nice=False), axis=axis)
     y = alt.Y("hypervolume:Q", title="Hypervolume", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=5))
-    hover = [alt.Tooltip("trials:Q"), alt.Tooltip("minutes:Q", format=".1f"), alt.Tooltip("hypervolume:Q", format=".4g")]
+    hover = [
+        alt.Tooltip("trials:Q"),
+        alt.Tooltip("minutes:Q", format=".1f"),
+        alt.Tooltip("hypervolume:Q", format=".4g"),
+    ]
     base = alt.Chart().encode(x=x, y=y)
     area = base.mark_area(interpolate="step-after", color=ACCENT, opacity=0.12)
     line = base.mark_line(interpolate="step-after", color=ACCENT, strokeWidth=2)
@@ -70,8 +75,8 @@ def curves_table(run: Run) -> pd.DataFrame:
     front = {t.number for t in run.front()}
     records = [
         {
-            "trial": t.number, "name": t.name, "class": main_class(t.genotype), "epoch": p.epoch, "accuracy": p.accuracy,
-            "loss": p.loss, "seconds": p.seconds,
+            "trial": t.number, "name": t.name, "class": main_class(t.genotype), "epoch": p.epoch,
+            "accuracy": p.accuracy, "loss": p.loss, "seconds": p.seconds,
             "role": "reference" if t.kind == "reference" else "front" if t.number in front else "other",
         }
         for t in run.trials for p in t.curve
@@ -85,14 +90,18 @@ def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
     single = int(table["epoch"].nunique()) == 1
     hover = [alt.Tooltip("name:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("accuracy:Q", format=".1%")]
     base = alt.Chart().encode(
-        x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, grid=False)),
+        x=alt.X(
+            "epoch:Q", title="Epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, grid=False)
+        ),
         y=alt.Y("accuracy:Q", title="Validation accuracy", axis=alt.Axis(format=".0%", tickCount=5)),
         detail="trial:N",
         tooltip=hover,
     )
     colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
     layers = [
-        base.transform_filter(alt.datum.role == "other").mark_line(color="#b8c2cc", strokeWidth=1, opacity=0.6, point=single),
+        base.transform_filter(alt.datum.role == "other").mark_line(
+            color="#b8c2cc", strokeWidth=1, opacity=0.6, point=single
+        ),
         base.transform_filter(alt.datum.role == "reference")
         .mark_line(strokeWidth=1.6, strokeDash=[5, 3], color=INK, point=single)
         .encode(color=colour),

@@ -18,11 +18,16 @@ IDENTITY = ["trial", "kind", "name", "state", "hash", "class", "architecture"]
 
 
 def trials_table(run: Run) -> pd.DataFrame:
-    """One row per trial and reference: identity, measurements with their intervals, seconds, then one column per dimension.
+    """One row per trial and reference: identity, measurements with intervals, seconds, then one column per dimension.
 
     A dimension that has no effect on the trial's network is missing in its row.
     """
-    columns = IDENTITY + measurement_columns(run) + [f"{p}_s" for p in PHASES] + ["epochs", "started", "finished", "error", "notes"]
+    columns = (
+        IDENTITY
+        + measurement_columns(run)
+        + [f"{p}_s" for p in PHASES]
+        + ["epochs", "started", "finished", "error", "notes"]
+    )
     codes = active_codes(run)
     dimensions = sorted({name for code in codes.values() for name in code})
     records = [_record(run, t) | codes.get(t.number, {}) for t in run.trials]
@@ -56,7 +61,9 @@ def rejections_table(run: Run) -> pd.DataFrame:
 def failures_table(run: Run) -> pd.DataFrame:
     """Trials and references that ended without a result, with their reasons."""
     bad = [t for t in run.trials if t.state in ("failed", "infeasible")]
-    records = [{"trial": t.number, "name": t.name, "state": t.state, "reason": t.error or "no reason recorded"} for t in bad]
+    records = [
+        {"trial": t.number, "name": t.name, "state": t.state, "reason": t.error or "no reason recorded"} for t in bad
+    ]
     return pd.DataFrame(records, columns=["trial", "name", "state", "reason"])
 
 

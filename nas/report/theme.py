@@ -21,25 +21,42 @@ CONFIG: dict[str, Any] = {
     "legend": {"labelColor": INK, "labelFontSize": 12, "titleColor": QUIET, "titleFontSize": 12, "labelLimit": 200},
     "header": {"labelColor": INK, "titleColor": INK},
 }  # fmt: skip
+NAMES = {
+    "latency_ms": "Latency",
+    "macs_g": "MACs",
+    "params_m": "Parameters",
+    "memory_mb": "Memory",
+}  # beside values with units
+_SMALLER = {"GMAC": "MMAC", "M": "k", "MB": "kB", "ms": "µs"}
 NARROW = 560  # below this width in pixels legends take fewer columns and crowded labels go
 
 
-def finish(chart: alt.LayerChart | alt.Chart, *, height: int) -> dict[str, Any]:
+def finish(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, height: int) -> dict[str, Any]:
     """The Vega-Lite specification of a chart that takes the width of its box."""
-    whole = chart.properties(width="container", height=height).configure(**CONFIG)
-    return whole.to_dict()
+    return chart.properties(width="container", height=height).configure(**CONFIG).to_dict()
 
 
 def rows(table: pd.DataFrame) -> alt.InlineData:
-    """The table inside the specification; missing numbers become null."""
-    clean = table.astype(object).where(table.notna(), None)
-    return alt.InlineData(values=clean.to_dict("records"))
+    """The table inside the specification; missing and infinite numbers become null."""
+    finite = table.replace([math.inf, -math.inf], math.nan).astype(object)
+    records = finite.where(finite.notna(), None).to_dict("records")
+    return alt.InlineData(values=[{str(k): v for k, v in record.items()} for record in records])
 
 
 def legend(columns_wide: int, columns_narrow: int = 2, **more: Any) -> alt.Legend:
-    """Above the chart, in as many columns as the width carries."""
-    columns = alt.ExprRef(expr=f"width < {NARROW} ? {columns_narrow} : {columns_wide}")
+    """Above the chart, in as many columns as the box carries; `width` only makes the expression follow a resize."""
+    columns = alt.ExprRef(expr=f"0 * width + containerSize()[0] < {NARROW} ? {columns_narrow} : {columns_wide}")
     return alt.Legend(orient="top", columns=columns, title=None, symbolOpacity=1, **more)
+
+
+def name_of(metric: str) -> str:
+    return NAMES.get(metric, METRICS[metric].label)
+
+
+def noun_of(metric: str) -> str:
+    """The name inside a sentence: latency, parameters, MACs."""
+    name = name_of(metric)
+    return name if name[1:2].isupper() else name.lower()
 
 
 def axis_format(metric: str) -> str:
@@ -67,8 +84,20 @@ def number(metric: str, value: float | None) -> str:
         return "–"
     if metric == "accuracy":
         return f"{100 * value:.1f} %"
-    unit = METRICS[metric].unit
+    value, unit = _scaled(value, METRICS[metric].unit)
     return f"{_three_digits(value)} {unit}"
+
+
+def interval(metric: str, low: float, high: float) -> str:
+    """Two values and one unit: 1.21 to 1.37 ms."""
+    first, last = number(metric, low), number(metric, high)
+    value, unit = first.rsplit(" ", 1)
+    return f"{value} to {last}" if last.endswith(f" {unit}") else f"{first} to {last}"
+
+
+def _scaled(value: float, unit: str) -> tuple[float, str]:
+    """A thousandth of the unit where the value is below a tenth of it."""
+    return (1000 * value, _SMALLER[unit]) if 0 < abs(value) < 0.1 and unit in _SMALLER else (value, unit)
 
 
 def _three_digits(value: float) -> str:

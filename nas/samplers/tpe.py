@@ -1,19 +1,19 @@
 """Multivariate tree-structured Parzen estimator for several objectives, with pending trials as a constant liar.
 
-Bergstra et al., NeurIPS 2011; Ozaki et al., GECCO 2020 (multi-objective); by Optuna's TPESampler. The study is rebuilt
-from the trials on every call: a few milliseconds, and nothing to keep in step with the journal.
+Bergstra et al., NeurIPS 2011; Ozaki et al., GECCO 2020 (several objectives); as Optuna implements it.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.objective import Objective
 from nas.samplers.base import SAMPLERS, Sampler, observed
 from nas.trial import Trial
 
@@ -23,60 +23,89 @@ if TYPE_CHECKING:
 
 @SAMPLERS.register("tpe")
 class TPESampler(Sampler):
-    """Random until `startup` trials are complete. Choices are known to Optuna by their index."""
+    """Random until `startup` trials are complete, then the estimator's choice, repaired where it breaks a rule.
+
+    The finished trials are kept in an Optuna study between calls. It is only a memory: a new sampler builds the same
+    one from the history (0.3 s for 300 trials of 51 dimensions, where adding one trial takes a millisecond).
+    """
+
+    def __init__(self, objectives: Sequence[Objective], seed: int = 0, **settings: Any) -> None:
+        super().__init__(objectives, seed, **settings)
+        self._memory: _Memory | None = None
 
     def propose(
         self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], number: int, attempt: int
     ) -> "Code":
         rng = self.rng(number, attempt)
-        seen, table = observed(history, self.objectives)
-        free = [d for d in space.dimensions if len(d.choices) > 1]
-        if len(seen) < self.startup or not free:
+        free = tuple(d for d in space.dimensions if len(d.choices) > 1)
+        if len(observed(history, self.objectives)[0]) < self.startup or not free:
             return space.sample(rng)
-        distributions = {d.name: _distribution(d) for d in free}
         with _quiet():
-            study = self._study(int(rng.integers(2**31)))
-            study.add_trials(_frozen_trials(seen, table, self._turned_away(history), pending, free, distributions))
-            params = study.ask(fixed_distributions=distributions).params
-        code = {d.name: d.choices[params.get(d.name, 0)] for d in space.dimensions}
+            if self._memory is None or self._memory.free != free:
+                self._memory = _Memory(free, self.objectives)
+            self._memory.update(history)
+            picked = self._memory.ask(pending, self._estimator(int(rng.integers(2**31))))
+        code = {d.name: d.choices[picked.get(d.name, 0)] for d in space.dimensions}
         return space.repair(code, rng) or space.sample(rng)
 
-    def _study(self, seed: int) -> optuna.Study:
-        sampler = optuna.samplers.TPESampler(
+    def _estimator(self, seed: int) -> optuna.samplers.TPESampler:
+        return optuna.samplers.TPESampler(
             multivariate=True, constant_liar=True, n_startup_trials=self.startup, seed=seed
         )
-        return optuna.create_study(directions=["minimize"] * len(self.objectives), sampler=sampler)
-
-    def _turned_away(self, history: Sequence[Trial]) -> list[Trial]:
-        """Trials that broke a constraint only a measurement could show: known to be bad, whatever their values."""
-        return [t for t in history if t.state == "infeasible"]
 
 
-def _distribution(dimension: "Dimension") -> BaseDistribution:
-    last = len(dimension.choices) - 1
-    return IntDistribution(0, last) if dimension.ordered else CategoricalDistribution(range(last + 1))
+class _Memory:
+    """An Optuna study of what is finished. Choices are known to it by their index."""
+
+    def __init__(self, free: tuple["Dimension", ...], objectives: tuple[Objective, ...]) -> None:
+        self.free, self.objectives = free, objectives
+        self.distributions = {d.name: _distribution(len(d.choices), d.ordered) for d in free}
+        self._forget()
+
+    def _forget(self) -> None:
+        self.study = optuna.create_study(directions=["minimize"] * len(self.objectives))
+        self.told: list[tuple[float, ...]] = []
+
+    def update(self, history: Sequence[Trial]) -> None:
+        """Add what has finished since; start anew if anything already told has changed."""
+        seen, table = observed(history, self.objectives)
+        rows = {t.number: row for t, row in zip(seen, table.tolist(), strict=True)}
+        news = sorted((t for t in history if t.number in rows or t.state == "infeasible"), key=_when)
+        marks = [(t.number, *rows.get(t.number, ())) for t in news]
+        if marks[: len(self.told)] != self.told:
+            self._forget()
+        self.study.add_trials([self._finished(t, rows.get(t.number)) for t in news[len(self.told) :]])
+        self.told = marks
+
+    def ask(self, pending: Sequence["Code"], estimator: optuna.samplers.TPESampler) -> dict[str, int]:
+        """One choice index per free dimension; nothing of the question stays in the study."""
+        self.study.add_trials([self._frozen(code, state=TrialState.RUNNING) for code in pending])
+        asked = self.study.ask()
+        trial = self.study.get_trials(deepcopy=False)[asked.number]
+        picked = estimator.sample_relative(self.study, trial, self.distributions)
+        for number in range(asked.number - len(pending), asked.number + 1):
+            self.study.tell(number, state=TrialState.FAIL)
+        return picked
+
+    def _finished(self, trial: Trial, row: list[float] | None) -> FrozenTrial:
+        """Complete with its losses, or turned away by a measured constraint: known to be bad whatever its values."""
+        if row is not None:
+            return self._frozen(trial.code, values=row)
+        return self._frozen(trial.code, values=[0.0] * len(self.objectives), constraints={"broken": 1.0})
+
+    def _frozen(self, code: "Code", **known: Any) -> FrozenTrial:
+        params = {d.name: d.choices.index(code[d.name]) for d in self.free}
+        return create_trial(params=params, distributions=self.distributions, **known)
 
 
-def _frozen_trials(
-    seen: Sequence[Trial],
-    table: np.ndarray,
-    infeasible: Sequence[Trial],
-    pending: Sequence["Code"],
-    free: Sequence["Dimension"],
-    distributions: dict[str, BaseDistribution],
-) -> list[FrozenTrial]:
-    """Complete trials with their losses, infeasible ones with the worst loss seen, pending ones without any."""
+@cache
+def _distribution(choices: int, ordered: bool) -> BaseDistribution:
+    """Shared between dimensions of one size, since Optuna copies the distributions of every trial."""
+    return IntDistribution(0, choices - 1) if ordered else CategoricalDistribution(range(choices))
 
-    def frozen(code: "Code", **known: Any) -> FrozenTrial:
-        params = {d.name: d.choices.index(code[d.name]) for d in free}
-        return create_trial(params=params, distributions=distributions, **known)
 
-    worst = table.max(axis=0).tolist()
-    return [
-        *(frozen(t.code, values=row) for t, row in zip(seen, table.tolist(), strict=True)),
-        *(frozen(t.code, values=worst) for t in infeasible),
-        *(frozen(code, state=TrialState.RUNNING) for code in pending),
-    ]
+def _when(trial: Trial) -> tuple[float, int]:
+    return trial.finished or 0.0, trial.number
 
 
 @contextmanager

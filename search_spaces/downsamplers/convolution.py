@@ -1,4 +1,5 @@
-"""Strided convolutions between stages: 2×2 without overlap (PVT, FocalNet, DaViT) and 3×3 overlapping (PVTv2, PoolFormer)."""
+"""Strided convolutions between stages: 2×2 without overlap (PVT, arXiv 2102.12122) and 3×3 overlapping (PVTv2,
+arXiv 2106.13797)."""
 
 from typing import Any, ClassVar
 

@@ -12,7 +12,10 @@ from search_spaces.parts import DOWNSAMPLERS, DownSampler, Grid
 
 @DOWNSAMPLERS.register("merge")
 class PatchMerging(DownSampler):
-    """Channels in the order (row, column) = (0,0), (1,0), (0,1), (1,1); odd sides get a zero row or column at the end."""
+    """Channels in the order (row, column) = (0,0), (1,0), (0,1), (1,1).
+
+    Odd sides get a zero row or column at the end.
+    """
 
     def __init__(self, dim: int, out_dim: int, grid: Grid, eps: float = 1e-5):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Mix-FFN: an MLP with a depth-wise convolution between its layers (SegFormer, arXiv 2105.15203; PVTv2, arXiv 2106.13797)."""
+"""Mix-FFN: an MLP with a depth-wise convolution inside (SegFormer, arXiv 2105.15203; PVTv2, arXiv 2106.13797)."""
 
 from typing import Any
 

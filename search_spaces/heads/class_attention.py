@@ -1,4 +1,4 @@
-"""Class attention: a class token that enters after the trunk and reads the patches (CaiT, arXiv 2103.17239; as in XCiT)."""
+"""Class attention: a class token enters after the trunk and reads the patches (CaiT, arXiv 2103.17239; as in XCiT)."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """A depth-wise convolution with a residual: before the mixer (CMT's LPU, arXiv 2107.06263), or before mixer and
 feed-forward as a conditional position (DaViT, arXiv 2204.03645)."""
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from search_spaces.parts import LOCALS, Grid, Local
 class LocalPerception(Local):
     """x + DW3×3(x). Prefix tokens pass by."""
 
-    place = "before mixer"
+    place: ClassVar[Literal["before mixer", "before both", "between"]] = "before mixer"
 
     def __init__(self, dim: int, grid: Grid):
         super().__init__()

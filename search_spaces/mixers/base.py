@@ -41,6 +41,11 @@ class Mixer(Layer):
         return None
 
     @classmethod
+    def sees_all(cls, shape: Shape, **params: Any) -> bool:
+        """Whether one layer carries information across the whole map of this shape."""
+        return cls.reach == "global"
+
+    @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:
         """The canonical name of what `atom` computes on this shape, such as softmax for a window over the whole map."""
         return atom
@@ -98,7 +103,7 @@ class Attention(Layer):
         self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.heads = tuple(heads)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.cores = nn.ModuleList(cores)
+        self.cores: Sequence[Core] = nn.ModuleList(cores)  # type: ignore[assignment]
         self.proj = nn.Linear(dim, dim)
         self.fused = not any(core.reduces for core in cores)
 

@@ -1,4 +1,4 @@
-"""Channel-group attention: within a group of channels, each channel attends to the others (Ding et al., ECCV 2022, arXiv 2204.03645)."""
+"""Channel-group attention: channels of one group attend to each other (Ding et al., ECCV 2022, arXiv 2204.03645)."""
 
 from typing import Any
 

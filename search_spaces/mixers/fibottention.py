@@ -17,7 +17,7 @@ from search_spaces.mixers.base import MIXERS, Core, Grid
 from search_spaces.taxonomy import About
 
 GOLDEN = (1 + sqrt(5)) / 2
-DENSE_TOKENS = 256  # up to here one masked dense product is quicker than a dozen slices
+DENSE_TOKENS = 100  # up to here one masked dense product is quicker than a dozen slices (one core, 49 to 784 tokens)
 Variant = Literal["standard", "modified"]
 
 
@@ -27,7 +27,8 @@ class Fibottention(Core):
 
     w_min, w_max: the widest offset of the first head, and of the last as a share of the tokens.
     variant: "modified" starts each sequence two terms earlier, so that neighbouring heads overlap.
-    Prefix tokens attend to everything and everything to them. A token that no offset leads to another attends to itself.
+    Prefix tokens attend to everything and everything to them. A token from which every offset leads outside attends
+    to itself.
     """
 
     about = About(
@@ -41,6 +42,8 @@ class Fibottention(Core):
     reach = "local"
     takes_prefix = True
     hidden_macs = True
+    allowed: Tensor
+    inside: Tensor
 
     def __init__(
         self,
@@ -112,11 +115,15 @@ class Fibottention(Core):
 
     @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:
-        """On few tokens the offsets may reach every pair: then it is softmax attention."""
+        """The least share of tokens with the same offsets; softmax attention where they reach every pair."""
         if shape.grid is None:
             return atom
-        everything = all(pairs == shape.tokens**2 for pairs in scored_pairs(shape, atom.params))
-        return Atom("softmax", **{k: v for k, v in atom.params.items() if k == "qkv_bias"}) if everything else atom
+        params = {"variant": "standard", "w_max": 1 / 3, **atom.params}
+        if all(pairs == shape.tokens**2 for pairs in scored_pairs(shape, params)):
+            return Atom("softmax", **{k: v for k, v in params.items() if k == "qkv_bias"})
+        offsets = _offsets(shape, params)
+        same = [w for w in cls.search["w_max"] if _offsets(shape, {**params, "w_max": w}) == offsets]
+        return Atom(atom.kind, **{**params, "w_max": min([params["w_max"], *same])})
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
@@ -171,9 +178,12 @@ def dense_mask(steps: list[int], inside: Tensor) -> Tensor:
 
 def scored_pairs(shape: Shape, params: dict[str, Any]) -> list[int]:
     """Pairs of patch tokens that each head scores, in closed form."""
-    known = {k: params[k] for k in ("w_min", "w_max", "variant") if k in params}
-    offsets = head_offsets(shape.tokens, shape.heads, **{"w_min": 5, "w_max": 1 / 3, "variant": "standard", **known})
-    return [_pairs(o, shape.tokens) for o in offsets]
+    return [_pairs(o, shape.tokens) for o in _offsets(shape, params)]
+
+
+def _offsets(shape: Shape, params: dict[str, Any]) -> list[list[int]]:
+    w_min, w_max = params.get("w_min", 5), params.get("w_max", 1 / 3)
+    return head_offsets(shape.tokens, shape.heads, w_min, w_max, params.get("variant", "standard"))
 
 
 def _pairs(offsets: list[int], tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""Grid attention (Tu et al., MaxViT, ECCV 2022, arXiv 2204.01697; the shuffled window of Shuffle Transformer, arXiv 2106.03650)."""
+"""Grid attention (Tu et al., MaxViT, ECCV 2022, arXiv 2204.01697); the shuffled window of arXiv 2106.03650."""
 
 from search_spaces.mixers.base import MIXERS
 from search_spaces.mixers.windows import GroupAttention
@@ -7,7 +7,7 @@ from search_spaces.taxonomy import About
 
 @MIXERS.register("grid")
 class GridAttention(GroupAttention):
-    """Softmax attention inside each group of tokens with equal (row mod n, column mod n): a dilated window over the map.
+    """Softmax attention inside each group of tokens with equal (row mod n, column mod n): a dilated window.
 
     The bias is indexed by the coordinates inside a group, so it does not mean what a window's bias means.
     """

@@ -1,4 +1,5 @@
-"""Inverted bottleneck with squeeze-and-excitation as a token mixer (Sandler et al., arXiv 1801.04381; in CoAtNet, arXiv 2106.04803)."""
+"""Inverted bottleneck with squeeze-and-excitation (Sandler et al., CVPR 2018, arXiv 1801.04381), a token mixer in
+CoAtNet (Dai et al., NeurIPS 2021, arXiv 2106.04803)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""No token mixing: blocks with a feed-forward alone, as in the first stages of LIT (Pan et al., AAAI 2022, arXiv 2105.14217)."""
+"""No token mixing: blocks with a feed-forward alone, as LIT begins (Pan et al., AAAI 2022, arXiv 2105.14217)."""
 
 from typing import Any
 

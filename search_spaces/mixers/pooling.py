@@ -15,7 +15,7 @@ KERNEL = 3
 
 @MIXERS.register("pooling")
 class Pooling(Mixer):
-    """avg_k(x) - x: no parameters, no products; border means leave the padding out. Takes off what the residual adds."""
+    """avg_k(x) - x, which takes off what the residual adds. No parameters; border means leave the padding out."""
 
     about = About(
         taxonomy="other",

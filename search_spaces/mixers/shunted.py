@@ -28,7 +28,14 @@ class ScaleAttention(Core):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, head_dim: int, grid: Grid | None, reduction: int, strided: bool, remainder: Remainder
+        self,
+        dim: int,
+        num_heads: int,
+        head_dim: int,
+        grid: Grid | None,
+        reduction: int,
+        strided: bool,
+        remainder: Remainder,
     ):
         super().__init__()
         assert grid is not None
@@ -82,6 +89,7 @@ class ShuntedAttention(Core):
         complexity="4NC² + 5(N/R²)(C² + NC)",
     )
     search = {"reduction": (2, 4, 8)}
+    rule = "V3"
 
     @classmethod
     def parts(cls, heads: int, **params: Any) -> list[tuple[type[Core], int, dict[str, Any]]]:

@@ -26,6 +26,7 @@ class SoftmaxAttention(Core):
     )
     is_set = True
     takes_prefix = True
+    rule = "V6"
 
     def __init__(self, dim: int, num_heads: int, head_dim: int, grid: Grid | None):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Spatial-reduction attention (Wang et al., PVT, ICCV 2021, arXiv 2102.12122; pooled: PVT v2, CVMJ 2022, arXiv 2106.13797)."""
+"""Spatial-reduction attention (Wang et al., PVT, ICCV 2021, arXiv 2102.12122; PVT v2, arXiv 2106.13797)."""
 
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ class SpatialReductionAttention(Core):
     )
     search = {"reduction": (2, 4, 8)}
     takes_prefix = True
+    rule = "V3"
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class SpatialReductionAttention(Core):
             return "give reduction or pool, not both"
         pool = params.get("pool")
         if pool is not None:
-            return f"{pool}x{pool} pooled keys for {shape.tokens} tokens; fewer keys than tokens" if pool**2 >= shape.tokens else None
+            return None if pool**2 < shape.tokens else f"{pool}x{pool} keys for {shape.tokens} tokens; choose fewer"
         return check_reduction(shape.grid, params.get("reduction", 2), params.get("remainder", "pad"))
 
     @classmethod
@@ -94,9 +95,10 @@ class SpatialReductionAttention(Core):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        tokens, kernel = _coarse_tokens(shape, params), 1 if params.get("pool") is not None else params.get("reduction", 2)
+        tokens, pooled = _coarse_tokens(shape, params), params.get("pool") is not None
         own = costs.attention(shape.heads, shape.length, shape.prefix + tokens, shape.head_dim)
-        if params.get("pool") is None and kernel == 1:
+        kernel = 1 if pooled else params.get("reduction", 2)
+        if kernel == 1 and not pooled:
             return own
         return own + costs.conv(tokens, shape.dim, shape.dim, kernel) + costs.norm(shape.dim)
 

@@ -1,4 +1,4 @@
-"""Token-statistics attention: heads gate their own channels by second moments over the tokens (Wu et al., ICLR 2025, arXiv 2412.17810)."""
+"""Token-statistics attention: second moments over tokens gate channels (Wu et al., ICLR 2025, arXiv 2412.17810)."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from search_spaces.taxonomy import About
 class TokenStatistics(Mixer):
     """-Π w / (1 + m): Π assigns each token to the heads (softmax over heads), m is the Π-weighted mean of w².
 
-    One projection makes w, half the parameters of softmax attention. Tokens meet only in h · d moments and column norms,
-    so the mechanism mixes weakly: alternate it, or add a local convolution. Sums over tokens are kept in float32.
+    One projection makes w, half the parameters of softmax attention. Tokens meet only in h · d moments and column
+    norms, which mixes weakly: alternate it, or add a local convolution. Sums over tokens are kept in float32.
     """
 
     about = About(

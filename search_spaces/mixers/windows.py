@@ -4,7 +4,7 @@ A map of H x W tokens falls into groups of wh x ww tokens. Where the sides do no
 and no token sees a pad: pads form a region of their own.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,12 @@ class GroupAttention(Core):
     """
 
     search = {"divisions": (2, 4, 8)}
-    reach = "local"
+    reach: ClassVar[Literal["global", "local", "none"]] = "local"
+    rule = "V2"
     dilated: ClassVar[bool] = False  # a group takes every n-th token instead of neighbours
     shifted: ClassVar[bool] = False  # the map is rolled by half a group first
+    index: Tensor
+    allowed: Tensor | None
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class GroupAttention(Core):
 
     def _masked(self, bias: Tensor | None, heads: int) -> Tensor:
         """(1, G * h, S, S): the bias inside a region, nothing across; or only which pairs may meet."""
+        assert self.allowed is not None
         allowed = self.allowed.unsqueeze(1)  # (G, 1, S, S)
         mask = allowed.expand(-1, heads, -1, -1) if bias is None else bias.masked_fill(~allowed, float("-inf"))
         return mask.flatten(0, 1).unsqueeze(0)
@@ -121,14 +125,18 @@ class GroupAttention(Core):
             return "give divisions or window, not both"
         size = _size(shape.grid, params)
         (high, wide), (rows, columns) = size, group_count(shape.grid, size)
-        if min(size) < 2 and size != shape.grid:
+        if any(own < 2 <= side for own, side in zip(size, shape.grid, strict=True)):
             return f"groups of {high}x{wide} tokens on a map of {shape.grid[0]}x{shape.grid[1]}; at least 2x2"
         if high * wide > LONGEST:
             return f"groups of {high * wide} tokens; at most {LONGEST}"
         ratio = high * wide * rows * columns / shape.tokens
         if ratio > MOST_PADDING:
-            return f"groups of {high}x{wide} pad {shape.grid[0]}x{shape.grid[1]} tokens {ratio:.2f} times; at most {MOST_PADDING}"
+            return f"padding to groups of {high}x{wide} makes {ratio:.2f} times the tokens; at most {MOST_PADDING}"
         return None
+
+    @classmethod
+    def sees_all(cls, shape: Shape, **params: Any) -> bool:
+        return cls.reach == "global" or (shape.grid is not None and _size(shape.grid, params) == shape.grid)
 
     @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:

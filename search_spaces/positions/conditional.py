@@ -1,4 +1,4 @@
-"""Conditional position: a depth-wise convolution with a residual after the first block of each stage (Chu et al., arXiv 2102.10882)."""
+"""Conditional position: a depth-wise convolution after the first block of each stage (Chu et al., arXiv 2102.10882)."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Fourier position: fixed sines and cosines of both coordinates through a learned projection (XCiT, arXiv 2106.09681)."""
+"""Fourier position: sines and cosines of both coordinates through a learned projection (XCiT, arXiv 2106.09681)."""
 
 import math
 from typing import Any, Literal
@@ -8,12 +8,18 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost
+from search_spaces.layer import split_prefix
 from search_spaces.parts import POSITIONS, Grid, Position
 
 
 @POSITIONS.register("fourier")
 class FourierPosition(Position):
-    """Adds Linear(2·bands -> C) of the code; y first, then x, sine and cosine interleaved, temperature 10⁴."""
+    """Adds Linear(2·bands -> C) of the code; y first, then x, sine and cosine interleaved, temperature 10⁴.
+
+    The class token passes by.
+    """
+
+    code: Tensor
 
     def __init__(self, dim: int, grid: Grid, prefix: int, bands: int = 32):
         super().__init__()
@@ -21,7 +27,9 @@ class FourierPosition(Position):
         self.token_projection = nn.Linear(2 * bands, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.token_projection(self.code.to(x.dtype))
+        prefix, patches = split_prefix(x, len(self.code))
+        patches = patches + self.token_projection(self.code.to(x.dtype))
+        return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches
 
     @classmethod
     def place(cls, **params: Any) -> Literal["first stage", "every stage", "after first block"]:

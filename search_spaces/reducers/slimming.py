@@ -1,4 +1,4 @@
-"""Token slimming: each kept token is a learned convex combination of all tokens (Zong et al., ECCV 2022, arXiv 2111.12624)."""
+"""Token slimming: kept tokens are learned convex combinations of all (Zong et al., ECCV 2022, arXiv 2111.12624)."""
 
 from typing import Any
 

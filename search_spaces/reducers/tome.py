@@ -13,9 +13,9 @@ from search_spaces.parts import REDUCERS, Reducer
 
 @REDUCERS.register("tome")
 class TokenMerging(Reducer):
-    """Keeps about `keep` of the patch tokens, at least half, matched by the cosine of the tokens themselves. No parameters.
+    """Keeps the share `keep` of the patch tokens, but at least half, matched by the cosine of the tokens themselves.
 
-    Tokens come out as unmerged sources in their old order, then destinations.
+    No parameters. Tokens come out as unmerged sources in their old order, then destinations.
     """
 
     search = {"keep": (0.9, 0.7, 0.5)}
@@ -42,8 +42,8 @@ def bipartite_merge(metric: Tensor, x: Tensor, size: Tensor, r: int, protected: 
 
     metric (B, N, d) says which tokens are alike, by cosine and without gradient. x (B, N, C) and size (B, N, 1) are
     merged. The first `protected` tokens are neither merged nor merged into. r is cut to what can be matched.
-    Returns x (B, N - r, C), size (B, N - r, 1) and the row (B, N) of the result that each token went to. Order: protected
-    tokens, unmerged even tokens, odd tokens. Equal scores merge the earlier token.
+    Returns x (B, N - r, C), size (B, N - r, 1) and the row (B, N) of the result that each token went to. Order:
+    protected tokens, unmerged even tokens, odd tokens. Of equal scores the earlier token is merged.
     """
     r = min(r, (x.shape[1] - protected) // 2)
     kept = x.shape[1] - r

@@ -1,5 +1,7 @@
-"""Convolutional stem: 3×3 convolutions with batch norm, each halving the grid (Xiao et al., arXiv 2106.14881; XCiT, arXiv 2106.09681)."""
+"""Convolutional stem: 3×3 convolutions with batch norm, each halving the grid (Xiao et al., NeurIPS 2021,
+arXiv 2106.14881; as in XCiT, arXiv 2106.09681)."""
 
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -52,4 +54,4 @@ def _layers(in_chans: int, dim: int, stride: int) -> list[tuple[int, int, int]]:
     """(c_in, c_out, stride) of each convolution."""
     count = max(1, stride.bit_length() - 1)
     widths = [in_chans, *(max(1, dim // 2**i) for i in reversed(range(count)))]
-    return [(a, b, 2 if stride > 1 else 1) for a, b in zip(widths, widths[1:], strict=False)]
+    return [(a, b, 2 if stride > 1 else 1) for a, b in pairwise(widths)]

@@ -12,8 +12,8 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """build: the module for a case. rename: the authors' parameters (or their gradients, which may be fewer) -> ours.
-    call: module and inputs -> outputs by name, "" for a single one."""
+    """build: the module for a case. rename: the authors' parameters -> ours, differentiably. call: module and inputs ->
+    outputs by name, "" for a single one."""
 
     build: Callable[[Meta], nn.Module]
     rename: Callable[[Meta, Tensors], Tensors]

@@ -1,4 +1,4 @@
-"""Name maps for the authors' modules of channel, statistics, focal, pooling and token-reduction mechanisms, and of the parts."""
+"""Name maps for the authors' modules of channel, focal, pooling and token-reduction mechanisms, and of the parts."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.genotype import Atom
 from search_spaces.downsamplers.merge import PatchMerging
 from search_spaces.ffn.mix import MixFeedForward
 from search_spaces.ffn.mlp import Mlp

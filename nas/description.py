@@ -8,11 +8,11 @@ import numpy as np
 
 from evaluators.cost import BYTES, count
 from nas.errors import UserError, unknown
-from nas.export.config import ArchitectureConfig, config_of, read_config, save_config
+from nas.export.config import ArchitectureConfig, make_config, read_config, save_config
 from nas.genotype import Genotype
 from nas.objective import METRICS
 from nas.run import Run
-from nas.search import Setup, prepare
+from nas.session import Setup, prepare
 from search_spaces.mixers import MIXERS
 from search_spaces.vit import SPACES, make_space
 from search_spaces.zoo import ZOO
@@ -95,7 +95,7 @@ def sample_architectures(
         if proposer is not None:
             code = proposer.repair(code, rng, steps=400)
         genotype = space.decode(code)
-        config = config_of(genotype, name=f"sample-{i}", image_size=space.image_size, in_chans=space.in_chans, classes=names)
+        config = make_config(genotype, name=f"sample-{i}", image_size=space.image_size, in_chans=space.in_chans, classes=names)
         found.append(_write_or_show(config, genotype, output, i))
     return found
 

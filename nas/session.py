@@ -116,7 +116,8 @@ def _open_session(journal: Journal, setup: Setup, progress: SearchProgress) -> N
     for note in (journal.repaired, *setup.dataset.notes):
         if note:
             progress.say(note)
-    journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=environment(setup.device))
+    surroundings = environment(setup.device) | {"data": setup.dataset.facts()}
+    journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=surroundings)
     for note in (journal.repaired, *setup.dataset.notes):
         if note:
             journal.append("note", text=note)

@@ -1,0 +1,150 @@
+"""The charts of the page in their order, each with how to read it; or the sentence that stands in its place."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from nas.objective import Objective
+from nas.report import front, importance, mechanisms, progress, spending
+from nas.report.theme import name_of, noun_of
+from nas.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Figure:
+    """One chart. `spec` is None where the campaign has too little to show; `reading` then says so."""
+
+    name: str  # of its files and of its place on the page
+    section: str
+    title: str
+    reading: str
+    spec: dict[str, Any] | None = None
+    table: pd.DataFrame | None = None  # what a CSV beside the chart holds
+
+
+def figures(run: Run) -> list[Figure]:
+    return [
+        *front_figures(run), *progress_figures(run), *mechanism_figures(run), importance_figure(run),
+        curves_figure(run), phases_figure(run),
+    ]  # fmt: skip
+
+
+def front_figures(run: Run) -> list[Figure]:
+    """One chart for each objective beside the accuracy."""
+    points = front.front_points(run)
+    axes = front.axes_of(run.campaign.objective_list)
+    drawn = []
+    for i, (x, y) in enumerate(axes):
+        name = "front" if i == 0 else f"front-{x.name}"
+        title = f"{name_of(y.name)} against {noun_of(x.name)}"
+        reading = _front_reading(run, x, i, len(axes)) if len(points) else _nothing_yet(run)
+        spec = front.draw_front(points, x, y) if len(points) else None
+        drawn.append(Figure(name=name, section="front", title=title, reading=reading, spec=spec))
+    return drawn
+
+
+def _front_reading(run: Run, x: Objective, chart: int, charts: int) -> str:
+    """How to read one of the front's charts; the first one carries what holds for all."""
+    joined = "the front" if charts == 1 else f"those that win by {noun_of(x.name)} and accuracy alone"
+    line = f"The line joins {joined}."
+    if chart > 0:
+        return f"The same trials by {noun_of(x.name)}. {line}"
+    better = "Up and to the left is better. Large circles are the front, which no other trial beats; faint ones are beaten."
+    named = "Diamonds are reference networks." if run.references() else ""
+    three = "A member that looks beaten here wins in the other chart." if charts > 1 else ""
+    bars = "Bars are measured intervals." if any(x.name in t.intervals for t in run.trials) else ""
+    unseen = sum(t.state in ("failed", "queued", "running") for t in run.trials)
+    rest = f"{unseen} without a result {'is' if unseen == 1 else 'are'} not drawn." if unseen else ""
+    return " ".join(filter(None, [better, named, three, line, bars, "Click a point for its stages.", rest]))
+
+
+def _nothing_yet(run: Run) -> str:
+    failed = sum(t.state == "failed" for t in run.searched())
+    if failed and failed == len(run.searched()):
+        whole = f"All {failed} trials" if failed > 1 else "The only trial"
+        return f"{whole} failed, so there is no front. The reasons stand under Costs."
+    return "No trial has finished with every objective measured, so there is no front yet."
+
+
+def progress_figures(run: Run) -> list[Figure]:
+    table = progress.hypervolume_table(run)
+    if table.empty:
+        reading = "The hypervolume is drawn from the second complete trial on."
+        return [Figure(name="hypervolume", section="progress", title="Hypervolume", reading=reading)]
+    trials = (
+        "The volume of objective space that the front covers, from zero; larger is better, flat stretches found nothing. "
+        f"Reference point: {progress.reference_words(run)}."
+    )
+    time = "The same over the time in which at least one trial ran; breaks between sessions are left out."
+    return [
+        Figure(name="hypervolume-trials", section="progress", title="Hypervolume over trials", reading=trials,
+               table=table, spec=progress.draw_hypervolume(table, "trials")),
+        Figure(name="hypervolume-time", section="progress", title="Hypervolume over time", reading=time,
+               spec=progress.draw_hypervolume(table, "minutes")),
+    ]  # fmt: skip
+
+
+def mechanism_figures(run: Run) -> list[Figure]:
+    uses = mechanisms.uses_table(run)
+    if uses["trial"].nunique() < 2:
+        reading = "Mechanisms are compared from the second trained trial on."
+        return [Figure(name="mechanisms", section="mechanisms", title="Accuracy by mechanism", reading=reading)]
+    by_mechanism = (
+        "One dot per trial that uses the mechanism in some block, a bar at the median, the number of trials in brackets. "
+        "The sampler favours what works and networks mix mechanisms, so this shows association, not cause."
+    )
+    by_stage = "Median accuracy of the trials that use the mechanism in that stage, and how many they are."
+    return [
+        Figure(name="mechanisms", section="mechanisms", title="Accuracy by mechanism", reading=by_mechanism,
+               table=mechanisms.mechanism_table(uses), spec=mechanisms.draw_mechanisms(uses)),
+        Figure(name="stages", section="mechanisms", title="Accuracy by mechanism and stage", reading=by_stage,
+               table=mechanisms.stage_table(uses), spec=mechanisms.draw_stages(uses)),
+    ]  # fmt: skip
+
+
+def importance_figure(run: Run) -> Figure:
+    table = importance.importance_table(run)
+    n = len(run.complete())
+    reading = f"Importance needs at least {importance.ENOUGH} complete trials; this campaign has {n}."
+    if n >= importance.ENOUGH:
+        reading = f"A random forest cannot predict any objective from the {n} trials, so nothing is drawn."
+    absent = Figure(name="importance", section="importance", title="Importance of each dimension", reading=reading)
+    if table.empty:
+        return absent
+    return replace(absent, reading=_importance_reading(run, table), table=table, spec=importance.draw_importance(table))
+
+
+def _importance_reading(run: Run, table: pd.DataFrame) -> str:
+    """The method, how far to trust it, and what it left out."""
+    fits = table.drop_duplicates("objective")
+    quality = ", ".join(f"{noun_of(o)} {r2:.2f}" for o, r2 in zip(fits["objective"], fits["r2"], strict=True))
+    missing = [noun_of(o.name) for o in run.campaign.objective_list if o.name not in set(fits["objective"])]
+    absent = f" Not shown: {', '.join(missing)}, which the forest cannot predict." if missing else ""
+    return (
+        f"Permutation importance of a random forest on {fits['trials'].iloc[0]} trials: how much of the held-out R² is "
+        f"lost when a dimension is shuffled ({importance.FOLDS} folds, {importance.REPEATS} shuffles; R²: {quality}). "
+        f"The {importance.SHOWN} strongest are drawn.{absent}"
+    )
+
+
+def curves_figure(run: Run) -> Figure:
+    table = progress.curves_table(run)
+    absent = Figure(name="curves", section="curves", title="Learning curves", reading="No trial has finished an epoch.")
+    if table.empty:
+        return absent
+    reading = "Validation accuracy after each epoch. The front in colour, references dashed, other trials grey."
+    return replace(absent, reading=reading, table=table, spec=progress.draw_curves(table))
+
+
+def phases_figure(run: Run) -> Figure:
+    table = spending.phases_table(run)
+    absent = Figure(
+        name="phases", section="costs", title="Worker time by phase", reading="No worker time has been recorded."
+    )
+    if not table["seconds"].sum():
+        return absent
+    reading = (
+        "Time inside trials, all workers together: training, measuring latency, waiting for a quiet device, setting up."
+    )
+    return replace(absent, reading=reading, table=table, spec=spending.draw_phases(table))

@@ -1,0 +1,6 @@
+"""Networks of the literature as genotypes. One file for the published ones, one for small ones made after them."""
+
+from search_spaces.zoo import published, small  # noqa: F401
+from search_spaces.zoo.entry import ZOO, Build, ZooEntry
+
+__all__ = ["ZOO", "Build", "ZooEntry"]

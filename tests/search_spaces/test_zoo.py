@@ -1,0 +1,80 @@
+"""The zoo: published networks have the published sizes, small ones work at all small image sizes."""
+
+import pytest
+import torch
+
+from evaluators.cost import count
+from search_spaces.canonical import canonical
+from search_spaces.model import build
+from search_spaces.rules import find_problems
+from search_spaces.zoo import ZOO
+
+PUBLISHED = {  # parameters, GMACs; counted on the authors' or timm's modules at 224 px with 1000 classes
+    "deit_tiny": (5_717_416, 1.2537),
+    "deit_small": (22_050_664, 4.5989),
+    "vit_base": (86_567_656, 17.5638),
+    "swin_tiny": (28_288_354, 4.4906),
+    "pvt_tiny": (13_229_288, 1.9329),
+    "pvt_small": (24_485_864, 3.8157),
+    "pvt_v2_b0": (3_666_760, 0.5661),
+    "pvt_v2_b2": (25_362_856, 4.0267),
+    "pvt_v2_b2_li": (22_553_512, 3.8889),
+    "twins_svt_small": (24_060_776, 2.9274),
+    "twins_pcpvt_small": (24_106_216, 3.8095),
+    "davit_tiny": (28_360_168, 4.5218),
+    "xcit_small_12_p16": (26_253_304, 4.7958),
+    "focalnet_tiny_srf": (28_427_116, 4.4033),
+    "focalnet_tiny_lrf": (28_647_928, 4.4748),
+    "poolformer_s12": (11_915_176, 1.8123),
+}
+SMALL = [name for name, entry in ZOO.items() if entry.small]
+LOCAL = {"poolformer_s12", "poolformer_mini"}  # by design
+AS_PUBLISHED = {"pvt_v2_b2_li"}  # pools its last 7x7 map to 7x7, which V3 forbids to sample
+
+
+def test_the_zoo_holds_all_published_networks_and_small_ones() -> None:
+    assert {name for name, entry in ZOO.items() if not entry.small} == set(PUBLISHED)
+    assert len(SMALL) >= 8
+    assert all(entry.name == name and entry.paper and entry.arxiv and entry.source for name, entry in ZOO.items())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_have_the_published_size(name: str) -> None:
+    entry, (params, macs_g) = ZOO[name], PUBLISHED[name]
+    cost = count(entry.build(224), image_size=224, classes=1000).total
+    assert cost.params == params == entry.params
+    assert cost.macs / 1e9 == pytest.approx(macs_g, rel=0.005)
+    assert entry.macs_g == macs_g
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_are_built_with_the_published_parameters(name: str) -> None:
+    with torch.device("meta"):
+        network = build(ZOO[name].build(224), image_size=224)
+    assert sum(p.numel() for p in network.parameters()) == PUBLISHED[name][0]
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - AS_PUBLISHED))
+def test_published_networks_keep_the_rules(name: str) -> None:
+    assert find_problems(ZOO[name].build(224), image_size=224, local_only=name in LOCAL) == []
+
+
+def test_no_two_entries_are_one_network() -> None:
+    hashes = {canonical(entry.build(entry.image_size), image_size=entry.image_size).hash() for _, entry in ZOO.items()}
+    assert len(hashes) == len(ZOO)
+
+
+@pytest.mark.parametrize("size", [8, 12, 28, 32, 64, 96])
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_keep_the_rules_and_run(name: str, size: int) -> None:
+    genotype = ZOO[name].build(size)
+    assert find_problems(genotype, image_size=size, local_only=name in LOCAL) == []
+    network = build(genotype, image_size=size, in_chans=1, classes=10).eval()
+    assert network(torch.randn(2, 1, size, size)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_are_of_comparable_size(name: str) -> None:
+    tiny, small = (count(ZOO[name].build(s), image_size=s, in_chans=3, classes=10).total.params for s in (8, 32))
+    assert 50_000 < tiny < 500_000
+    assert 500_000 < small < 1_500_000
