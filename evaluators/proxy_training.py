@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from evaluators.augment import augmentation
 from evaluators.data.dataset import Dataset
 from evaluators.latency.lease import DeviceLease
+from evaluators.training_state import flat_tensors, load_optimizer, optimizer_tensors, part_of
 from evaluators.recipe import Recipe as Recipe
 from evaluators.recipe import amp_type, averaged, learning_rate, make_optimizer
 from nas.trial import Point
@@ -65,17 +66,49 @@ class ProxyTraining:
         self._average = averaged(network, recipe.ema) if recipe.ema > 0 else None
         self._per_epoch = len(self._y) // self._batch
         self._step = 0
+        self._done = 0  # epochs
+        self._spent_s = 0.0  # in an earlier process
 
     def run(self) -> Iterator[Point]:
         """Train; yields one Point per epoch, with the accuracy on the validation split. Raises TrainingFailed."""
-        self._start = time.monotonic()
-        for epoch in range(1, self.recipe.epochs + 1):
+        self._start = time.monotonic() - self._spent_s
+        for epoch in range(self._done + 1, self.recipe.epochs + 1):
             with self._own_randomness():
                 loss = self._guarded(lambda epoch=epoch: self._epoch(epoch))  # type: ignore[misc]
             accuracy = self._guarded(lambda: self._shrinking(self._validate))
             if epoch == self.recipe.epochs and self._average is not None:
                 self.network.load_state_dict(self._average.module.state_dict())
-            yield Point(epoch=epoch, loss=loss, accuracy=accuracy, seconds=self._elapsed())
+            self._done, self._spent_s = epoch, self._elapsed()
+            yield Point(epoch=epoch, loss=loss, accuracy=accuracy, seconds=self._spent_s)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What another process needs to go on after the last epoch: tensors, and the rest as plain JSON."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "network": self.network.state_dict(),
+            "optimizer": optimizer_tensors(self._optimizer),
+            "random": {"batches": self._generator.get_state(), "layers": self._global_rng},
+        }
+        if self._average is not None:
+            parts["average"] = self._average.state_dict()
+        facts = {
+            "done": self._done, "step": self._step, "spent_s": self._spent_s, "chunk": self._chunk, "notes": self.notes,
+            "mixing": self._mixing.bit_generator.state, "scaler": self._scaler.state_dict(),
+        }  # fmt: skip
+        return flat_tensors(parts), facts
+
+    def load_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """The inverse of state(), for a training made with the same arguments."""
+        self.network.load_state_dict(part_of(tensors, "network"))
+        load_optimizer(self._optimizer, part_of(tensors, "optimizer"))
+        random = part_of(tensors, "random")
+        self._generator.set_state(random["batches"])
+        self._global_rng = random["layers"]
+        if self._average is not None:
+            self._average.load_state_dict(part_of(tensors, "average"))
+        self._mixing.bit_generator.state = facts["mixing"]
+        self._scaler.load_state_dict(facts["scaler"])
+        self._done, self._step, self._spent_s = facts["done"], facts["step"], facts["spent_s"]
+        self._chunk, self.notes = facts["chunk"], list(facts["notes"])
 
     def _epoch(self, epoch: int) -> float:
         """One pass over the training split in a fresh order; returns the mean loss."""
@@ -142,7 +175,7 @@ class ProxyTraining:
         network = self.network if self._average is None else self._average.module
         return evaluate_accuracy(
             network, self.dataset.val_x, self.dataset.val_y, self.dataset,
-            device=self.device, batch_size=2 * self._chunk, around_batch=self._leased, amp=self._amp,
+            device=self.device, batch_size=self._chunk, around_batch=self._leased, amp=self._amp,
         )  # fmt: skip
 
     def _take(self, rows: Tensor) -> Tensor:

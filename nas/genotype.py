@@ -170,9 +170,10 @@ class Genotype:
         return _decode(cls, {**data, "stages": parsed}, where)
 
     def hash(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of the canonical JSON. Canonicalise first (Space.canonical)."""
+        """"g" and eleven hexadecimal digits of the SHA-256 of the canonical JSON; the letter keeps readers of YAML and
+        CSV from taking it for a number. Canonicalise first (Space.canonical)."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return "g" + hashlib.sha256(text.encode()).hexdigest()[:11]
 
     def with_stage(self, index: int, **changes: Any) -> Self:
         """A copy with fields of one stage changed."""

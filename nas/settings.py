@@ -66,15 +66,15 @@ class Budget(Section):
 class TrainingSettings(Section):
     """The recipe of one trial, the same for all of them."""
 
-    epochs: int = Field(default=10, ge=1, description="a whole number of at least 1")
-    batch_size: int = Field(default=128, ge=1, description="a whole number of at least 1")
+    epochs: int = Field(default=30, ge=1, description="a whole number of at least 1")
+    batch_size: int = Field(default=64, ge=1, description="a whole number of at least 1")
     lr: float = Field(default=2e-3, gt=0, description="a number above 0")
     weight_decay: float = Field(default=0.05, ge=0, description="a number of at least 0")
-    warmup_epochs: float = Field(default=1.0, ge=0, description="a number of at least 0")
+    warmup_epochs: float = Field(default=3.0, ge=0, description="a number of at least 0")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="a fraction of at least 0 and below 1")
     mixup: float = Field(default=0.0, ge=0, description="a number of at least 0 (0 is off)")
     ema: float = Field(default=0.0, ge=0, lt=1, description="a decay of at least 0 (0 is off) and below 1")
-    augment: Names = Field(default=(), description="a list of augmentations such as [crop, flip]")
+    augment: Names = Field(default=("crop", "flip"), description="a list of augmentations such as [crop, flip]")
     amp: bool = Field(default=True, description="true or false")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="a fraction of at least 0 and below 1")
 
@@ -84,8 +84,8 @@ class LatencySection(Section):
 
     batch: int = Field(default=1, ge=1, description="a whole number of at least 1")
     threads: int = Field(default=1, ge=1, description="a whole number of at least 1")
-    rounds: int = Field(default=60, ge=5, description="a whole number of at least 5")
-    warmup: int = Field(default=5, ge=0, description="a whole number of at least 0")
+    rounds: int = Field(default=150, ge=1, description="a whole number of at least 1")
+    warmup: int = Field(default=10, ge=0, description="a whole number of at least 0")
     seconds: float = Field(default=10.0, gt=0, description="a number of seconds above 0, without a unit")
 
 

@@ -55,12 +55,21 @@ def _tidy_stage(stage: Stage) -> Stage:
 @lru_cache(maxsize=65536)
 def _stage(stage: Stage, shape: Shape) -> Stage:
     stage = _clip_tail(stage)
-    a = _simplified(stage.a, shape)
-    b = None if stage.b is None else _simplified(stage.b, shape)
-    stage = _pattern(replace(stage, a=a, b=b))
+    stage = _pattern(_simplify_mixers(stage, shape))
     if any(MIXERS[atom.kind].has_heads for block in stage.mixers() for atom in block):
         return stage
     return replace(stage, head_dim=stage.width)
+
+
+def _simplify_mixers(stage: Stage, shape: Shape) -> Stage:
+    """What each mixer is on the map and the heads that it gets, which are fewer where two share them."""
+    if stage.b is None:
+        return replace(stage, a=_simplified(stage.a, shape))
+    heads = (shape.heads, shape.heads)
+    if stage.mode == "headmix":
+        heads = (round(stage.share * shape.heads), shape.heads - round(stage.share * shape.heads))
+    a, b = (_simplified(m, replace(shape, heads=h)) for m, h in zip((stage.a, stage.b), heads, strict=True))
+    return replace(stage, a=a, b=b)
 
 
 def _clip_tail(stage: Stage) -> Stage:
@@ -70,7 +79,7 @@ def _clip_tail(stage: Stage) -> Stage:
 
 
 def _pattern(stage: Stage) -> Stage:
-    """Which of mode, b, share and tail have an effect."""
+    """Which of mode, b, share and tail have an effect. A mechanism that shares heads with itself is just itself."""
     a, b = stage.a, stage.b
     if b is not None and stage.mode == "headmix" and a != b:
         # heads are interchangeable: (A, B, 1/4) and (B, A, 3/4) are one network

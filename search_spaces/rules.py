@@ -86,7 +86,9 @@ def mixers_fit(resolved: Plan) -> Iterator[Problem]:
 def _parts(resolved: StagePlan) -> Iterator[tuple[Atom, Shape]]:
     """Each mixer with the shape that it sees, which holds only its own heads where two share them."""
     for block in resolved.blocks:
-        shape = block.shape if block.shape.grid else replace(block.shape, grid=resolved.grid)
+        shape = block.shape
+        if shape.grid is None and not all(MIXERS[a.kind].is_set for a in block.mixers):
+            continue  # V8 says what is wrong
         if len(block.mixers) == 1:
             yield block.mixers[0], shape
             continue

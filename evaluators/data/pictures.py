@@ -119,7 +119,7 @@ def _from_array(images: np.ndarray, form: Format) -> torch.Tensor:
 
 def _channels(images: np.ndarray, chans: int) -> torch.Tensor:
     """(N, H, W) or (N, H, W, C) -> (N, chans, H, W)."""
-    x = torch.from_numpy(np.ascontiguousarray(images))
+    x = torch.from_numpy(np.array(images))  # a copy, since what was read from a file may be read-only
     x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)
     if x.shape[1] == chans:
         return x

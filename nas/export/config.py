@@ -53,9 +53,9 @@ class Input(Section):
 class Conditions(Section):
     """Under which the values were measured."""
 
-    campaign: str = Field(description="a name")
-    trial: int = Field(description="a whole number")
-    kind: str = Field(description="search or reference")
+    campaign: str | None = Field(default=None, description="a name")
+    trial: int | None = Field(default=None, description="a whole number")
+    kind: str = Field(description="search, reference or full training")
     date: str = Field(description="a date and time")
     data: str = Field(description="the name of a data set or a path")
     fingerprint: str | None = Field(default=None, description="the data set's fingerprint")
@@ -63,7 +63,7 @@ class Conditions(Section):
     device: str = Field(description="the name of a device")
     seed: int = Field(description="a whole number")
     recipe: dict[str, Any] = Field(description="a mapping")
-    latency: dict[str, Any] = Field(description="a mapping")
+    latency: dict[str, Any] | None = Field(default=None, description="a mapping")
 
 
 class Measured(Section):
@@ -77,7 +77,8 @@ class Measured(Section):
     def lines(self) -> Iterator[str]:
         """For people, one metric a line."""
         c = self.conditions
-        yield f"Measured in trial {c.trial} of {c.campaign} ({c.date}) on {c.data}, {c.device}, seed {c.seed}:"
+        place = "a full training" if c.campaign is None else f"trial {c.trial} of {c.campaign}"
+        yield f"Measured in {place} ({c.date}) on {c.data}, {c.device}, seed {c.seed}:"
         for name, value in self.values.items():
             yield f"  {METRICS[name].label if name in METRICS else name}: {value:.4g}"
         if self.test_accuracy is not None:
@@ -96,7 +97,7 @@ class ArchitectureConfig(Section):
     architecture: tuple[dict[str, Any], ...] = Field(default=(), description="a list of mappings, one for each stage")
     measured: Measured | None = Field(default=None, description="a mapping with values, conditions")
     versions: dict[str, str | None] = Field(default={}, description="a mapping from package to version")
-    hash: str = Field(default="", description="twelve hexadecimal digits")
+    hash: str = Field(default="", description="the letter g and eleven hexadecimal digits")
     notes: Words = Field(default=(), description="a list of sentences")
     weights: str | None = Field(default=None, description="a path relative to this file")
 

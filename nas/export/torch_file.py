@@ -125,7 +125,7 @@ def _facts(config: ArchitectureConfig) -> str:
 
 def _names(config: ArchitectureConfig) -> str:
     quoted = [json.dumps(name, ensure_ascii=False) for name in config.classes]
-    line = f"CLASSES = ({', '.join(quoted)},)"
+    line = f"CLASSES = ({', '.join(quoted)}{',' if len(quoted) == 1 else ''})"
     return line if len(line) <= 120 else "CLASSES = (\n" + "".join(f"    {name},\n" for name in quoted) + ")"
 
 

@@ -50,7 +50,7 @@ def _front_reading(run: Run, x: Objective, chart: int, charts: int) -> str:
     line = f"The line joins {joined}."
     if chart > 0:
         return f"The same trials by {noun_of(x.name)}. {line}"
-    better = "Up and to the left is better. Large circles are the front, which no other trial beats; faint ones are beaten."
+    better = "Up and to the left is better. Large circles are the front, which no trial beats; faint ones are beaten."
     named = "Diamonds are reference networks." if run.references() else ""
     three = "A member that looks beaten here wins in the other chart." if charts > 1 else ""
     bars = "Bars are measured intervals." if any(x.name in t.intervals for t in run.trials) else ""
@@ -73,7 +73,7 @@ def progress_figures(run: Run) -> list[Figure]:
         reading = "The hypervolume is drawn from the second complete trial on."
         return [Figure(name="hypervolume", section="progress", title="Hypervolume", reading=reading)]
     trials = (
-        "The volume of objective space that the front covers, from zero; larger is better, flat stretches found nothing. "
+        "The volume of objective space that the front covers, from zero; larger is better. "
         f"Reference point: {progress.reference_words(run)}."
     )
     time = "The same over the time in which at least one trial ran; breaks between sessions are left out."
@@ -91,7 +91,7 @@ def mechanism_figures(run: Run) -> list[Figure]:
         reading = "Mechanisms are compared from the second trained trial on."
         return [Figure(name="mechanisms", section="mechanisms", title="Accuracy by mechanism", reading=reading)]
     by_mechanism = (
-        "One dot per trial that uses the mechanism in some block, a bar at the median, the number of trials in brackets. "
+        "One dot per trial that uses the mechanism in some block, a bar at the median, their number in brackets. "
         "The sampler favours what works and networks mix mechanisms, so this shows association, not cause."
     )
     by_stage = "Median accuracy of the trials that use the mechanism in that stage, and how many they are."

@@ -110,7 +110,8 @@ def script_data(run: Run, drawn: list[Figure]) -> dict[str, Any]:
 @cache
 def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
-    script: str = vl_convert.javascript_bundle(vl_version=".".join(VEGALITE_VERSION.split(".")[:2]))
+    version = ".".join(VEGALITE_VERSION.split(".")[:2])
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return script.replace("</script", "<\\/script")
 
 

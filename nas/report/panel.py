@@ -19,7 +19,8 @@ def panel(run: Run, trial: Trial) -> dict[str, Any]:
         pairs.append(("Worker time", duration(sum(trial.seconds.values()))))
     return {
         "name": trial.name, "hash": trial.hash, "state": trial.state, "class": main_class(trial.genotype),
-        "values": pairs, "network": network_words(trial.genotype), "stages": [stage_words(s) for s in trial.genotype.stages],
+        "values": pairs, "network": network_words(trial.genotype),
+        "stages": [stage_words(s) for s in trial.genotype.stages],
         "notes": [*trial.notes, *([trial.error] if trial.error else [])],
     }  # fmt: skip
 

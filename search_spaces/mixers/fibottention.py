@@ -1,4 +1,4 @@
-"""Fibottention: sparse attention along Fibonacci offsets (Charlotte Lab, 2024, arXiv 2406.19391), with a true mask.
+"""Fibottention: sparse attention along Fibonacci offsets (Rahimian et al., 2024, arXiv 2406.19391), with a true mask.
 
 Pairs outside the support are removed from the softmax, as the paper defines it; the first release of its authors leaves
 them in with a logit of zero. Row i of the Wythoff array gives head i its offsets.
@@ -127,9 +127,11 @@ class Fibottention(Core):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        """Scored pairs, twice their head channels. Sums of element-wise products are counted here, against the rule of
-        costs.py, because they stand for the matrix products of dense attention; so is every pair that the dense form
-        for few tokens computes and masks left out."""
+        """Every scored pair costs its head channels twice, for q · k and for the values.
+
+        Element-wise products are counted, against the rule of costs.py, because they replace matrix products. Pairs
+        that the dense form for few tokens computes only to mask them are not.
+        """
         pairs = sum(scored_pairs(shape, params))
         pairs += shape.heads * shape.prefix * (shape.length + shape.tokens)
         return Cost(0, 2 * pairs * shape.head_dim, shape.heads * shape.length * shape.head_dim)

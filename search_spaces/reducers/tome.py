@@ -25,6 +25,8 @@ class TokenMerging(Reducer):
         self.prefix, self.merged = prefix, tokens - self.kept(tokens, keep=keep)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.merged:
+            return x
         size = x.new_ones(x.shape[0], x.shape[1], 1)
         return bipartite_merge(x, x, size, self.merged, self.prefix)[0]
 
@@ -34,6 +36,8 @@ class TokenMerging(Reducer):
 
     @classmethod
     def cost(cls, *, dim: int, tokens: int, prefix: int, **params: Any) -> Cost:
+        if cls.kept(tokens, **params) == tokens:
+            return Cost()
         return costs.matmul(1, tokens // 2, dim, tokens - tokens // 2)
 
 
@@ -43,7 +47,7 @@ def bipartite_merge(metric: Tensor, x: Tensor, size: Tensor, r: int, protected: 
     metric (B, N, d) says which tokens are alike, by cosine and without gradient. x (B, N, C) and size (B, N, 1) are
     merged. The first `protected` tokens are neither merged nor merged into. r is cut to what can be matched.
     Returns x (B, N - r, C), size (B, N - r, 1) and the row (B, N) of the result that each token went to. Order:
-    protected tokens, unmerged even tokens, odd tokens. Of equal scores the earlier token is merged.
+    protected tokens, unmerged even tokens, odd tokens.
     """
     r = min(r, (x.shape[1] - protected) // 2)
     kept = x.shape[1] - r
@@ -60,8 +64,7 @@ def _rows(metric: Tensor, first: int, r: int) -> Tensor:
     metric = F.normalize(metric, dim=2)
     sources, destinations = metric[:, first::2], metric[:, 1 - first :: 2]
     best, target = (sources @ destinations.transpose(1, 2)).max(dim=2)
-    chosen = best.argsort(dim=1, descending=True, stable=True)[:, :r]
-    merged = torch.zeros_like(target).scatter(1, chosen, 1)
+    merged = torch.zeros_like(target).scatter(1, best.topk(r, dim=1).indices, 1)
     unmerged = sources.shape[1] - r
     rows = target.new_empty(metric.shape[:2])
     rows[:, first::2] = torch.where(merged == 1, unmerged + target, (1 - merged).cumsum(dim=1) - 1)

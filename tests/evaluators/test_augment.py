@@ -15,8 +15,10 @@ def images(seed: int = 0) -> torch.Tensor:
 def test_same_seed_same_images_in_the_same_form(name):
     x, before = images(), images()
     a, b, c = (AUGMENTATIONS[name](x, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
-    assert a.dtype == torch.uint8 and a.shape == x.shape
-    assert torch.equal(a, b) and not torch.equal(a, c)
+    assert a.dtype == torch.uint8
+    assert a.shape == x.shape
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
     assert torch.equal(x, before)
 
 
@@ -40,7 +42,8 @@ def test_flip_mirrors_about_half_of_the_images():
 def test_cutout_greys_one_square():
     y = cutout(torch.zeros(64, 1, 16, 16, dtype=torch.uint8), torch.Generator().manual_seed(0))
     assert (y.flatten(1) == 128).sum(1).tolist() == [16] * 64
-    assert ((y[:, 0] == 128).any(1).sum(1) == 4).all() and ((y[:, 0] == 128).any(2).sum(1) == 4).all()
+    assert ((y[:, 0] == 128).any(1).sum(1) == 4).all()
+    assert ((y[:, 0] == 128).any(2).sum(1) == 4).all()
 
 
 def test_unknown_augmentation_names_the_nearest():

@@ -87,12 +87,16 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch():
 
 
 def test_validation_that_does_not_fit_is_done_in_smaller_batches():
+    network = Net()
+
     def small_memory(images: int) -> None:
-        if images > 16:
+        if images > 8 and not network.training:
             raise torch.OutOfMemoryError("simulated")
 
-    training, points = train(Net(small_memory))
-    assert points[-1].accuracy > 0.95 and len(training.notes) == 1
+    network.fails = small_memory
+    training, points = train(network)
+    assert points[-1].accuracy > 0.95
+    assert len(training.notes) == 1
 
 
 def test_memory_too_small_for_one_image_fails_with_its_reason():
@@ -108,7 +112,7 @@ def test_loss_that_is_not_a_number_fails_with_its_epoch():
 
     def poison(images: int) -> None:
         calls.append(images)
-        if len(calls) == 10:  # in the second of the epochs of 6 steps and 2 validation batches
+        if len(calls) == 12:  # in the second of the epochs of 6 steps and 4 validation batches
             nn.init.constant_(network.body[0].weight, float("nan"))
 
     network.fails = poison
@@ -141,7 +145,9 @@ def test_every_batch_holds_the_lease_and_waiting_is_counted():
 
     lease, alone = Lease(), []
     training, _ = train(Net(lambda images: alone.append(lease.held != 1)), lease=lease)
-    assert not any(alone) and lease.held == 0 and lease.batches == 3 * (6 + 2)
+    assert not any(alone)
+    assert lease.held == 0
+    assert lease.batches == 3 * (6 + 4)
     assert 0 <= training.waited_s < 1
 
 
@@ -153,7 +159,8 @@ def test_accuracy_is_the_share_of_right_answers_and_keeps_the_mode():
 
     data, network = dataset(), Constant().train()
     found = evaluate_accuracy(network, data.val_x, data.val_y, data, device="cpu", batch_size=7)
-    assert found == data.val_y.float().mean().item() and network.training
+    assert found == sum(data.val_y.tolist()) / 50
+    assert network.training
 
 
 def test_images_reach_the_network_normalised():

@@ -26,8 +26,10 @@ def test_only_weights_of_linear_and_convolution_layers_decay():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     network.table = nn.Parameter(torch.zeros(3, 4))
     decayed, free = make_optimizer(network, Recipe(weight_decay=0.1), torch.device("cpu")).param_groups
-    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 1, 3, 3), (2, 4)] and decayed["weight_decay"] == 0.1
-    assert len(free["params"]) == 5 and free["weight_decay"] == 0.0
+    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 1, 3, 3), (2, 4)]
+    assert decayed["weight_decay"] == 0.1
+    assert len(free["params"]) == 5
+    assert free["weight_decay"] == 0.0
 
 
 def test_average_follows_the_weights_by_its_formula():

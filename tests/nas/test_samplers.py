@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+
 from nas.errors import UserError
 from nas.genotype import Atom, Genotype, Stage
 from nas.objective import Objective
@@ -157,7 +158,8 @@ def test_constant_and_equal_objectives_are_survived(name, objectives):
 
 def test_a_space_of_one_network_gives_that_network(name):
     space = ToySpace()
-    space.dimensions = tuple(ToyDimension(d.name, d.choices[:1] if d.name != "size1" else (3,)) for d in space.dimensions)
+    choices = {d.name: d.choices[:1] for d in space.dimensions} | {"size1": (3,)}
+    space.dimensions = tuple(ToyDimension(*item) for item in choices.items())
     code = {d.name: d.choices[0] for d in space.dimensions}
     history = [judged(i, code) for i in range(30)]
     assert make_sampler(name, TWO, 0).propose(space, history, [], 30, 0)["kind3"] == "a"

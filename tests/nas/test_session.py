@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import free_worker
 from free_worker import FreeWorker, formula
 from ray import cloudpickle as ray_cloudpickle
 
@@ -194,7 +195,8 @@ def test_a_full_disk_stops_cleanly_with_everything_found(make_campaign, tmp_path
 
 @pytest.mark.slow
 def test_ray_runs_trials_and_survives_the_death_of_a_worker(make_campaign, tmp_path):
-    ray_cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    for module in (sys.modules[__name__], free_worker):  # the workers cannot import what pytest has imported by path
+        ray_cloudpickle.register_pickle_by_value(module)
     execution = {"backend": "ray", "workers": 2}
     run = run_free(make_campaign(6, execution=execution, references=("deit_mini",)), tmp_path, Dying)
     assert run.status == "finished"

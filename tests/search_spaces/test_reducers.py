@@ -29,7 +29,7 @@ def test_there_are_reducers_with_values_to_search() -> None:
     assert len(CASES) >= 3 * len(REDUCERS)
 
 
-@pytest.mark.parametrize("tokens", [49, 16, 7])
+@pytest.mark.parametrize("tokens", [49, 16, 7, 1])
 @pytest.mark.parametrize("prefix", [0, 1, 4])
 @pytest.mark.parametrize(("name", "params"), CASES)
 def test_the_prefix_and_the_promised_number_are_kept(
@@ -109,6 +109,12 @@ def test_merging_has_no_gradient_through_the_matching() -> None:
     bipartite_merge(metric, x, torch.ones(1, 10, 1), r=3, protected=0)[0].sum().backward()
     assert metric.grad is None
     assert x.grad is not None
+
+
+def test_merging_nothing_is_free_and_changes_nothing() -> None:
+    reducer, x = TokenMerging(dim=16, tokens=20, prefix=1, keep=1.0), normal(2, 21, 16)
+    assert torch.equal(reducer(x), x)
+    assert measured(reducer, x[:1]) == TokenMerging.cost(dim=16, tokens=20, prefix=1, keep=1.0)
 
 
 def test_merging_keeps_at_least_half() -> None:

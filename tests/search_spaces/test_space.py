@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from evaluators.cost import count
 from nas.errors import UserError
-from nas.genotype import Atom, Genotype
+from nas.genotype import Atom, Genotype, Stage
 from search_spaces.mixers import MIXERS
 from search_spaces.model import build
 from search_spaces.space import Code, Space
@@ -57,6 +58,12 @@ def test_10000_random_samples_are_valid(name: str, size: int) -> None:
         assert_valid(space, code)
 
 
+def same_pattern(raw: Genotype, genotype: Genotype) -> bool:
+    """Not where two sharing mixers turned out to be the same one, which by convention then takes all heads."""
+    pairs = zip(raw.stages, genotype.stages, strict=True)
+    return all(r.mode == g.mode or r.b is None for r, g in pairs)
+
+
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_canonical_form_is_idempotent_and_changes_no_cost(name: str, size: int) -> None:
     space = space_of(name, size)
@@ -64,7 +71,8 @@ def test_canonical_form_is_idempotent_and_changes_no_cost(name: str, size: int) 
         raw, genotype = space.assemble(code.__getitem__), space.decode(code)
         assert space.canonical(genotype) == genotype
         assert space.canonical(genotype).hash() == genotype.hash()
-        assert count(raw, image_size=size).total == count(genotype, image_size=size).total
+        if same_pattern(raw, genotype):
+            assert count(raw, image_size=size).total == count(genotype, image_size=size).total
 
 
 def test_canonical_networks_compute_what_the_raw_ones_do() -> None:
@@ -72,8 +80,9 @@ def test_canonical_networks_compute_what_the_raw_ones_do() -> None:
     compared = 0
     for code in codes_of(space, 120):
         raw, genotype = space.assemble(code.__getitem__), space.decode(code)
-        swapped = any(r.share != g.share for r, g in zip(raw.stages, genotype.stages, strict=True))
-        if raw == genotype or swapped:
+        pairs = zip(raw.stages, genotype.stages, strict=True)
+        swapped = any(r.mode == "headmix" and r.a.kind != g.a.kind for r, g in pairs)  # other order of the weights
+        if raw == genotype or swapped or not same_pattern(raw, genotype):
             continue
         a, b = (build(g, image_size=8, in_chans=1, classes=10).eval() for g in (raw, genotype))
         b.load_state_dict(dict(zip(b.state_dict(), a.state_dict().values(), strict=True)))
@@ -115,18 +124,18 @@ def test_children_inherit_whole_stages() -> None:
     space, rng = space_of("vit_small", 32, fix={"topology": "pyramid"}), np.random.default_rng(0)
     a, b = codes_of(space, 2)
     stage = [n for n in a if n.startswith("stage1.")]
-    seen = {tuple(space.crossover(a, b, rng)[n] for n in stage) for _ in range(40)}
-    assert {tuple(a[n] for n in stage), tuple(b[n] for n in stage)} <= seen
-    assert len(seen) <= 4  # the rest were repaired
+    children = [space.crossover(a, b, rng) for _ in range(40)]
+    assert all([c[n] for n in stage] in ([a[n] for n in stage], [b[n] for n in stage]) for c in children)
+    assert len({str(c) for c in children}) > 10
 
 
 def test_the_same_seed_gives_the_same_code() -> None:
     space = space_of("vit_small", 32)
     a, b = codes_of(space, 20), codes_of(space, 20)
     assert a == b
-    moves = [(space.mutate(a[0], np.random.default_rng(i)), space.crossover(a[0], a[1], np.random.default_rng(i))) for i in range(5)]
-    again = [(space.mutate(a[0], np.random.default_rng(i)), space.crossover(a[0], a[1], np.random.default_rng(i))) for i in range(5)]
-    assert moves == again
+    for move in (space.mutate, partial(space.crossover, a[1])):
+        moves = [[move(code, np.random.default_rng(i)) for code in a] for i in (0, 0, 1)]
+        assert moves[0] == moves[1] != moves[2]
 
 
 def test_mechanisms_are_drawn_equally_however_many_parameters_they_have() -> None:
@@ -139,7 +148,8 @@ def test_mechanisms_are_drawn_equally_however_many_parameters_they_have() -> Non
 
 def test_every_mechanism_can_be_drawn_in_both_profiles() -> None:
     for name, size in (("vit_small", 32), ("vit_224", 224)):
-        kinds = {Atom.parse(str(c)).kind for d in space_of(name, size).dimensions if d.part == "mixer_a" for c in d.choices}
+        dimensions = [d for d in space_of(name, size).dimensions if d.part == "mixer_a"]
+        kinds = {Atom.parse(str(choice)).kind for d in dimensions for choice in d.choices}
         assert kinds == set(MIXERS)
 
 
@@ -163,12 +173,10 @@ EQUAL = [
 ]
 
 
-@pytest.mark.parametrize(("name", "one", "other"), EQUAL, ids=[e[0] for e in EQUAL])
-def test_equal_networks_have_one_canonical_form(name: str, one: dict, other: dict) -> None:
-    space = space_of("vit_small", 8)
-    base = assert_valid(space, space.restrict({"topology": "plain"}).sample(np.random.default_rng(0)))
-    start = dict(width=32, depth=2, head_dim=8, a=Atom("softmax"), b=None, mode="alternate", share=0.5, tail=0, ffn=Atom("mlp"))
-    base = replace(base, stem=Atom("patch", size=2), reduction=Atom("none")).with_stage(0, **start)
+@pytest.mark.parametrize(("one", "other"), [e[1:] for e in EQUAL], ids=[e[0] for e in EQUAL])
+def test_equal_networks_have_one_canonical_form(one: dict, other: dict) -> None:
+    space, stem = space_of("vit_small", 8), Atom("patch", size=2)
+    base = Genotype(topology="plain", stem=stem, stages=(Stage(width=32, depth=2, head_dim=8),))
     a, b = (space.canonical(base.with_stage(0, **changes)) for changes in (one, other))
     assert a.hash() == b.hash()
 
@@ -192,9 +200,8 @@ def test_a_genotype_found_at_32_px_works_at_64_px() -> None:
 
 
 def test_fixed_and_narrowed_spaces_hold_to_it() -> None:
-    space = space_of(
-        "vit_small", 32, fix={"topology": "pyramid", "stages": 3}, narrow={"mixers": ["window", "softmax"], "stage*.width": [32, 64]}
-    )
+    narrow = {"mixers": ["window", "softmax"], "stage*.width": [32, 64]}
+    space = space_of("vit_small", 32, fix={"topology": "pyramid", "stages": 3}, narrow=narrow)
     for code in codes_of(space, 50):
         genotype = assert_valid(space, code)
         assert genotype.topology == "pyramid"
@@ -219,12 +226,12 @@ def test_exact_atoms_can_be_chosen_in_any_notation() -> None:
         ({}, {"mixers": ["windows"]}, "space.narrow.mixers: unknown choice 'windows'; did you mean 'window'?"),
         ({}, {"position": "none"}, "space.narrow.position: expected a list of choices"),
         ({}, {"position": []}, "space.narrow.position: expected a list of choices"),
-        ({"topology": "plain"}, {"mixers": ["pooling"]}, "holds no valid network for 32 px; for example V12: "),
+        ({"topology": "plain", "tail": 0}, {"mixers": ["pooling"]}, "holds no valid network for 32 px; for example V12: "),
     ],
 )
 def test_wrong_restrictions_are_one_clear_line(fix: dict, narrow: dict, message: str) -> None:
     with pytest.raises(UserError) as error:
-        space_of("vit_small", 32, fix={**fix, **({"tail": 0} if narrow.get("mixers") == ["pooling"] else {})}, narrow=narrow)
+        space_of("vit_small", 32, fix=fix, narrow=narrow)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

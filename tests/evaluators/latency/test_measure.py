@@ -39,7 +39,8 @@ def test_every_round_visits_all_networks_in_a_fresh_order():
     machine = Machine(a=1.0, b=1.0, c=1.0)
     interleave(machine.timers(), LatencySettings(rounds=50, warmup=2, seconds=100), 7, machine.clock)
     rounds = [tuple(machine.calls[i : i + 3]) for i in range(6, len(machine.calls), 3)]
-    assert len(rounds) == 50 and all(sorted(r) == ["a", "b", "c"] for r in rounds)
+    assert len(rounds) == 50
+    assert all(sorted(r) == ["a", "b", "c"] for r in rounds)
     assert len(set(rounds)) == 6
 
 
@@ -55,7 +56,8 @@ def test_order_depends_on_the_seed_alone():
 def test_time_limit_ends_warm_up_and_rounds_but_leaves_three():
     machine = Machine(slow=400.0)
     times = interleave(machine.timers(), LatencySettings(rounds=100, warmup=50, seconds=10), 0, machine.clock)
-    assert machine.now < 10 + 4 and 3 < len(times["slow"]) < 20
+    assert machine.now < 10 + 4
+    assert 3 < len(times["slow"]) < 20
     crawling = Machine(slow=60_000.0)
     assert len(interleave(crawling.timers(), LatencySettings(seconds=1), 0, crawling.clock)["slow"]) == 3
 
@@ -73,10 +75,14 @@ def test_measuring_restores_threads_mode_and_gradients():
     network[0].register_forward_hook(lambda *_: seen.append((torch.get_num_threads(), network.training)))
     settings = LatencySettings(threads=threads + 1, rounds=3, warmup=1, batch=2)
     found = measure_latency({"n": network}, in_chans=3, image_size=4, device="cpu", settings=settings, seed=0)["n"]
-    assert set(seen) == {(threads + 1, False)} and len(seen) == 4
-    assert torch.get_num_threads() == threads and network.training
-    assert found.rounds == 3 and 0 < found.low <= found.ms <= found.high
-    assert found.conditions["image"] == "3x4x4" and found.conditions["device"] == device_name("cpu")
+    assert set(seen) == {(threads + 1, False)}
+    assert len(seen) == 4
+    assert torch.get_num_threads() == threads
+    assert network.training
+    assert found.rounds == 3
+    assert 0 < found.low <= found.ms <= found.high
+    assert found.conditions["image"] == "3x4x4"
+    assert found.conditions["device"] == device_name("cpu")
 
 
 @pytest.mark.parametrize(("key", "value"), [("rounds", 0), ("batch", 0), ("threads", -1), ("warmup", -1), ("seconds", 0)])

@@ -1,0 +1,303 @@
+"""The report: its tables against hand-made examples and brute force, its page against what a browser would load."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import LinearRegression
+
+from nas.campaign import Campaign
+from nas.genotype import Atom, Genotype, Stage
+from nas.report import write_report
+from nas.report.classes import main_class
+from nas.report.figures import figures
+from nas.report.front import axes_of, draw_front, front_points
+from nas.report.importance import ENOUGH, encode, held_out_importance, importance_table
+from nas.report.labels import SIDES, PlotArea, along, label_box, overlap, place_labels
+from nas.report.mechanisms import mechanism_table, stage_table, uses_table
+from nas.report.page import embedded, page
+from nas.report.progress import busy_seconds, curves_table, hypervolume_table
+from nas.report.spending import phases_table, states_table
+from nas.report.tables import front_table, markdown, rejections_table, trials_table
+from nas.report.theme import duration, interval, number
+from nas.run import Rejection, Run
+from nas.trial import Point, Trial
+
+COSTS = {"params_m": 0.2, "macs_g": 0.01, "memory_mb": 1.5}
+
+
+def network(*mixers: str, **changes: Any) -> Genotype:
+    stages = tuple(Stage(width=32, depth=2, a=Atom(m), **changes) for m in mixers)
+    return Genotype(topology="pyramid", stem=Atom("patch", size=2), stages=stages)
+
+
+def trial(n: int, accuracy: float | None = None, latency: float = 1.0, *mixers: str, **changes: Any) -> Trial:
+    values = COSTS if accuracy is None else COSTS | {"accuracy": accuracy, "latency_ms": latency}
+    basics = Trial(
+        number=n, kind="search", name=f"trial {n}", state="failed" if accuracy is None else "complete",
+        genotype=network(*(mixers or ("softmax",))), hash=f"{n:012x}", code={}, values=values, started=100.0 * n,
+        intervals={} if accuracy is None else {"latency_ms": (0.9 * latency, 1.2 * latency)}, finished=100.0 * n + 60,
+        curve=() if accuracy is None else tuple(Point(epoch=e, loss=1, accuracy=accuracy, seconds=e) for e in (1, 2)),
+        seconds={"train": 50.0, "measure": 8.0, "wait": 1.0, "setup": 1.0},
+        error="loss is not a number" if accuracy is None else None,
+    )  # fmt: skip
+    return replace(basics, **changes)
+
+
+def run_of(path: Path, *trials: Trial, objectives: tuple[str, ...] = ("accuracy", "latency_ms"), **more: Any) -> Run:
+    campaign = Campaign.model_validate({"name": "toy", "data": {"source": "digits"}, "objectives": list(objectives)})
+    return Run(path=path, campaign=campaign, environment={"device": "cpu"}, trials=trials, **more)
+
+
+def html(run: Run) -> str:
+    return page(run, figures(run))
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> Run:
+    """Trials 0, 2 and 3 are the front; 1 is dominated, 4 failed; 5 is a reference that would win."""
+    reference = trial(5, 0.99, 0.1, "window", kind="reference", name="swin_mini")
+    return run_of(
+        tmp_path, trial(0, 0.80, 1.0), trial(1, 0.70, 2.0, "window"), trial(2, 0.90, 2.0, "window", "softmax"),
+        trial(3, 0.60, 0.5, "pooling"), trial(4), reference, status="finished", test_accuracy={2: 0.875},
+        rejections=tuple(refused(reason) for reason in ("duplicate", "constraint", "constraint")),
+    )  # fmt: skip
+
+
+def refused(reason: str) -> Rejection:
+    return Rejection(reason=reason, detail="params_m", hash="", at=0)
+
+
+def test_front_table_lists_the_non_dominated_search_trials_cheapest_first(five: Run) -> None:
+    table = front_table(five)
+    assert list(table["trial"]) == [3, 0, 2]
+    assert table["export"][2] == f"nas export {five.path} --select trial:2 --to config,torch,onnx"
+    assert table["train"][2] == f"nas train {five.path}/configs/trial-0002.yaml --data digits"
+    assert table["knee"].sum() == 1
+    assert table["test_accuracy"][2] == 0.875
+
+
+def test_commands_quote_a_folder_with_a_space(tmp_path: Path) -> None:
+    table = front_table(run_of(tmp_path / "my runs", trial(0, 0.8)))
+    assert f"nas export '{tmp_path}/my runs' " in table["export"][0]
+
+
+def test_trials_table_has_a_row_for_every_trial_and_survives_parquet(five: Run, tmp_path: Path) -> None:
+    table = trials_table(five)
+    table.to_parquet(tmp_path / "trials.parquet")
+    assert list(table["trial"]) == [0, 1, 2, 3, 4, 5]
+    assert list(table["state"]) == ["complete"] * 4 + ["failed", "complete"]
+    assert table["accuracy"].isna().tolist() == [False] * 4 + [True, False]
+    assert (table["latency_ms_low"][0], table["latency_ms_high"][0]) == (0.9, 1.2)
+    assert table["error"][4] == "loss is not a number"
+
+
+def test_a_dimension_of_mixed_types_becomes_text(tmp_path: Path) -> None:
+    run = run_of(tmp_path, trial(0, 0.8, code={"at": "none", "width": 8}), trial(1, 0.9, code={"at": 0.5, "width": 16}))
+    table = trials_table(run)
+    assert list(table["at"]) == ["none", "0.5"]
+    assert list(table["width"]) == [8, 16]
+
+
+def test_inactive_dimensions_are_missing_in_the_record(tmp_path: Path) -> None:
+    from search_spaces.vit import make_space
+
+    space = make_space("vit_small", image_size=8, in_chans=1, classes=10)
+    code = space.sample(np.random.default_rng(0))
+    run = replace(run_of(tmp_path, trial(0, 0.8, code=code)), environment={"data": {"image_size": 8, "in_chans": 1}})
+    row = trials_table(run).iloc[0]
+    assert 0 < len(space.active(code)) < len(code)
+    assert {name for name in code if row.get(name) is not None and row.notna().get(name)} == set(space.active(code))
+
+
+def test_hypervolume_history_equals_brute_force_on_a_grid(five: Run) -> None:
+    table = hypervolume_table(five)
+    reference = np.array([-(0.60 - 0.1 * 0.3), 2.0 + 0.1 * 1.5])  # worst + a tenth of the range
+    found = np.array([(-0.80, 1.0), (-0.70, 2.0), (-0.90, 2.0), (-0.60, 0.5)])
+    x, y = np.meshgrid(np.linspace(-0.9, reference[0], 1200), np.linspace(0.5, reference[1], 1200))
+    box = (reference[0] + 0.9) * (reference[1] - 0.5)
+    covered = [np.any([(x >= a) & (y >= b) for a, b in found[:n]], axis=0).mean() * box for n in (1, 2, 3, 4)]
+    assert list(table["trials"]) == [0, 1, 2, 3, 4, 5]  # the failed trial counts and adds nothing
+    np.testing.assert_allclose(table["hypervolume"], [0, *covered, covered[-1]], rtol=0.01)
+
+
+def test_busy_time_leaves_out_breaks_and_counts_overlap_once() -> None:
+    spans = [(0.0, 10.0), (5.0, 20.0), (1000.0, 1010.0)]
+    seconds = [t for t in np.arange(0, 1010, 0.5) if any(a <= t < b for a, b in spans)]
+    assert busy_seconds(spans, 1010.0) == len(seconds) * 0.5 == 30.0
+    assert busy_seconds(spans, 7.0) == 7.0
+
+
+def test_rejected_and_failed_are_counted(five: Run) -> None:
+    assert rejections_table(five).values.tolist() == [["constraint", "params_m", 2], ["duplicate", "", 1]]
+    assert states_table(five).values.tolist() == [["complete", 4, 1], ["failed", 1, 0]]
+    assert phases_table(five)["seconds"].tolist() == [300.0, 48.0, 6.0, 6.0]
+    assert phases_table(five)["share"].sum() == pytest.approx(1)
+
+
+def test_a_trial_counts_once_per_mechanism_and_stage(five: Run) -> None:
+    uses = uses_table(five)
+    by_mechanism = mechanism_table(uses).set_index("mechanism")
+    assert by_mechanism["trials"].to_dict() == {"softmax": 2, "window": 2, "pooling": 1}
+    assert by_mechanism["median"]["window"] == pytest.approx((0.70 + 0.90) / 2)
+    by_stage = stage_table(uses).set_index(["mechanism", "stage"])["trials"].to_dict()
+    assert by_stage == {("softmax", 1): 1, ("softmax", 2): 1, ("window", 1): 2, ("pooling", 1): 1}
+
+
+def test_the_class_of_a_network_is_that_of_the_mechanism_with_most_blocks() -> None:
+    assert main_class(network("softmax", "window", "window")) == "complexity reduction"
+    assert main_class(network("softmax", "softmax", "window")) == "baseline"
+    shared = network("softmax", b=Atom("window"), mode="headmix", share=0.25)
+    assert main_class(shared) == "complexity reduction"
+    assert main_class(network("of_another_package")) == "not registered"
+
+
+def test_learning_curves_hold_every_epoch(five: Run) -> None:
+    table = curves_table(five)
+    assert len(table) == 5 * 2
+    assert set(table.loc[table["role"] == "front", "trial"]) == {0, 2, 3}
+
+
+def test_importance_finds_the_only_dimension_that_matters() -> None:
+    rng = np.random.default_rng(0)
+    depths = rng.integers(1, 9, size=80)
+    codes = [{"depth": int(d), "noise": str(rng.choice(["a", "b"])), "same": 1} for d in depths]
+    y = 0.1 * depths
+    x, owners = encode(codes)
+    r2, drops = held_out_importance(x, owners, y)
+    assert LinearRegression().fit(x, y).score(x, y) > 0.99  # the truth is in the columns
+    assert r2 > 0.9
+    assert drops["depth"].mean() > 1 > 0.05 > abs(drops["noise"].mean())
+    assert "same" not in drops
+
+
+def test_importance_of_pure_noise_is_not_shown(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    draws = [(float(rng.uniform()), float(rng.uniform(1, 2)), int(rng.integers(9))) for _ in range(40)]
+    trials = [trial(i, a, ms, code={"width": w}) for i, (a, ms, w) in enumerate(draws)]
+    assert importance_table(run_of(tmp_path, *trials)).empty
+    assert importance_table(run_of(tmp_path, *trials[: ENOUGH - 1])).empty
+
+
+def test_labels_never_overlap_and_stay_inside() -> None:
+    rng = np.random.default_rng(2)
+    area = PlotArea(width=300, height=200, x=(0, 1), y=(0, 1))
+    points = area.pixels(rng.uniform(size=40), rng.uniform(size=40))
+    texts = [f"name {i}" for i in range(40)]
+    sides = place_labels(points, texts, points, area, [tuple(SIDES)] * 40)
+    boxes = [label_box(p, t, SIDES[s]) for p, t, s in zip(points, texts, sides, strict=True) if s is not None]
+    assert 15 < len(boxes) < 40
+    assert not any(overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(box[0] >= 0 and box[2] <= 300 for box in boxes)
+
+
+def test_pixels_of_a_logarithmic_axis() -> None:
+    area = PlotArea(width=200, height=100, x=(1, 100), y=(0, 1), log_x=True)
+    found = area.pixels(np.array([1.0, 10, 100]), np.array([0, 0.5, 1]))
+    np.testing.assert_allclose(found, [(0, 100), (100, 50), (200, 0)])
+    assert len(along([np.array([(0.0, 0.0), (100.0, 0.0)])], step=10)) == 10
+
+
+def test_numbers_carry_their_unit() -> None:
+    assert [number("accuracy", 0.9344), number("latency_ms", 1.2345)] == ["93.4 %", "1.23 ms"]
+    assert [number("params_m", 0.0137), number("params_m", 28.288), number("macs_g", 0.5)] == ["13.7 k", "28.3 M", "0.500 GMAC"]
+    assert interval("latency_ms", 1.2, 1.37) == "1.20 to 1.37 ms"
+    assert interval("latency_ms", 0.09, 0.11) == "90.0 µs to 0.110 ms"
+    assert [duration(4.2), duration(200), duration(7500)] == ["4.2 s", "3 min 20 s", "2 h 05 min"]
+    assert number("accuracy", None) == "–"
+
+
+def test_markdown_escapes_bars_and_leaves_missing_cells_empty(five: Run) -> None:
+    table = rejections_table(five).assign(reason="a|b\nc", metric=None)
+    assert markdown(table).splitlines()[2] == "| a\\|b c |  | 2 |"
+
+
+@pytest.mark.parametrize("objectives", [("accuracy", "latency_ms"), ("accuracy", "latency_ms", "params_m")])
+def test_the_line_joins_exactly_the_front_of_its_two_objectives(five: Run, objectives: tuple[str, ...]) -> None:
+    run = run_of(five.path, *five.trials, objectives=objectives)
+    x, y = axes_of(run.campaign.objective_list)[0]
+    spec = draw_front(front_points(run), x, y)
+    points = next(iter(spec["datasets"].values())) if "datasets" in spec else spec["data"]["values"]
+    assert {p["trial"] for p in points if p["step"]} == {0, 2, 3}
+    assert {p["trial"] for p in points} == {0, 1, 2, 3, 5}
+    assert {p["name"] for p in points if p["role"] == "reference" and p["align"]} == {"swin_mini"}
+
+
+def test_an_axis_is_logarithmic_only_beyond_a_factor_of_ten(tmp_path: Path) -> None:
+    for top, kind in ((9.0, False), (50.0, True)):
+        run = run_of(tmp_path, trial(0, 0.5, 1.0, intervals={}), trial(1, 0.9, top, intervals={}))
+        text = json.dumps(draw_front(front_points(run), *axes_of(run.campaign.objective_list)[0]))
+        assert ('"type": "log"' in text) is kind
+
+
+def test_page_pictures_and_tables_are_written(five: Run) -> None:
+    path = write_report(five)
+    assert path == five.path / "report" / "index.html"
+    for name in ("front", "hypervolume-trials", "hypervolume-time", "mechanisms", "stages", "curves", "phases"):
+        with Image.open(path.parent / f"{name}.png") as picture:
+            assert picture.size[0] > 1500
+            assert len(picture.convert("RGB").getcolors(10**6) or ()) > 20  # something is drawn
+        assert "<path" in (path.parent / f"{name}.svg").read_text()
+    assert (path.parent / "front.md").read_text().count("\n") == 2 + 3
+    assert not list(path.parent.glob(".*"))
+
+
+def test_page_loads_nothing_from_elsewhere(five: Run) -> None:
+    written = html(five)
+    markup = re.sub(r"<script[^>]*>.*?</script>", "", written, flags=re.DOTALL)
+    assert not re.findall(r"https?:|//[a-z]", markup)
+    assert not re.findall(r"<(?:link|img|iframe)[^>]*(?:src|href)=|@import|url\(", markup)
+    assert "<script src" not in written
+    assert 800_000 < len(written) < 1_500_000
+    assert written.count("vega-embed-wrapper") < 10  # the libraries are inside once
+
+
+def test_names_from_users_cannot_become_markup(five: Run) -> None:
+    evil = "</script><script>alert(1)</script><img src=x>"
+    bad = replace(five.trials[4], name=evil, error=evil)
+    written = html(replace(five, trials=(*five.trials[:4], bad), notes=(evil,), environment={evil: evil}))
+    assert evil not in written
+    assert "<script>alert" not in written
+    assert "<img src=x" not in written
+    assert "&lt;img src=x&gt;" in written
+    assert json.loads(embedded({"a": evil}))["a"] == evil
+
+
+def stages_of_a_campaign() -> dict[str, tuple[tuple[Trial, ...], str]]:
+    return {
+        "nothing yet": ((), "so there is no front yet"),
+        "one running": ((trial(0, state="running", error=None, seconds={}),), "so there is no front yet"),
+        "one": ((trial(0, 0.8),), "drawn from the second complete trial on"),
+        "two equal": ((trial(0, 0.8), trial(1, 0.8)), "needs at least 20 complete trials"),
+        "all failed": ((trial(0), trial(1)), "All 2 trials failed"),
+        "only a reference": ((trial(0, 0.8, kind="reference", name="deit_mini"),), "The front is empty"),
+    }
+
+
+@pytest.mark.parametrize("case", stages_of_a_campaign())
+def test_every_stage_of_a_campaign_gives_a_page_that_says_so(case: str, tmp_path: Path) -> None:
+    trials, sentence = stages_of_a_campaign()[case]
+    assert sentence in write_report(run_of(tmp_path, *trials)).read_text()
+
+
+def test_a_rebuilt_report_replaces_the_page_whole(five: Run) -> None:
+    one = replace(five, trials=five.trials[:1])
+    first = write_report(one)
+    inode = first.stat().st_ino
+    assert (first.parent / "front.png").exists()
+    again = write_report(replace(one, trials=(), status="interrupted"))
+    assert again.stat().st_ino != inode  # renamed over, never written in place
+    assert "Interrupted: 0 of 50 trials have ended." in again.read_text()
+    assert not (again.parent / "front.png").exists()  # no picture of what the page no longer shows
+
+
+def test_conditions_name_data_recipe_device_and_versions(five: Run) -> None:
+    run = replace(five, environment={"device": "cpu", "device_name": "A Processor", "versions": {"torch": "2.13.0"}})
+    written = html(run)
+    for text in ("digits", "batch_size", "A Processor", "2.13.0", "1970-01-01 00:01 UTC"):
+        assert f"<dd>{text}" in written or f"<dt>{text}" in written
