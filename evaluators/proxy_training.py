@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from evaluators.augment import augmentation
 from evaluators.data.dataset import Dataset
 from evaluators.latency.lease import DeviceLease
-from evaluators.training_state import flat_tensors, load_optimizer, optimizer_tensors, part_of
 from evaluators.recipe import Recipe as Recipe
 from evaluators.recipe import amp_type, averaged, learning_rate, make_optimizer
+from evaluators.training_state import flat_tensors, load_optimizer, optimizer_tensors, part_of
 from nas.trial import Point
 
 CLIP_NORM = 1.0

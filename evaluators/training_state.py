@@ -23,7 +23,8 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
 
 def flat_tensors(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Copies on the CPU under names such as `network/head.weight`."""
-    return {f"{part}/{k}": v.detach().cpu().clone().contiguous() for part, named in parts.items() for k, v in named.items()}
+    named = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in named.items()}
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

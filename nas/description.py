@@ -229,7 +229,7 @@ def print_rows(rows: Rows) -> None:
     names = list(rows[0])
     cells = [[_cell(r.get(n)) for n in names] for r in rows]
     widths = [max(len(n), *(len(c[i]) for c in cells)) for i, n in enumerate(names)]
-    right = [all(isinstance(r.get(n), int | float) or _cell(r.get(n))[:1].isdigit() for r in rows) for n in names]
+    right = [all(c[i].replace(",", "").replace(".", "").isdigit() for c in cells) for i in range(len(names))]
     for line in [names, *cells]:
         print("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip())
 

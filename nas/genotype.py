@@ -195,7 +195,8 @@ def _stage_line(stage: Stage) -> str:
     mixers = stage.a.kind
     if stage.b is not None:
         mixers += ("|" if stage.mode == "headmix" else "+") + stage.b.kind
-    return f"{stage.width}x{stage.depth} {mixers}"
+    last = f" (last {min(stage.tail, stage.depth)} softmax)" if stage.tail else ""
+    return f"{stage.width}x{stage.depth} {mixers}{last}"
 
 
 def _encode(value: Any) -> Any:

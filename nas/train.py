@@ -4,14 +4,14 @@ import csv
 import io
 import json
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from evaluators.data import Dataset, load_dataset
@@ -144,8 +144,8 @@ class _Session:
         )  # fmt: skip
         _save(training.network.state_dict(), self.folder / "model.safetensors")
         save_config(self._trained_config(trained), self.folder / "config.yaml")
-        summary = {"identity": self.identity, **asdict(replace(trained, output=Path(".")))}
-        _write(self.folder / "summary.json", json.dumps(summary | {"output": "."}, indent=2) + "\n")
+        summary = {"identity": self.identity, **asdict(trained), "output": "."}
+        _write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         self.checkpoint.unlink(missing_ok=True)
         return trained
 
@@ -199,7 +199,7 @@ def _recipe(config: ArchitectureConfig, epochs: int, batch_size: int | None, lr:
     """What the search trained with, stretched over the epochs, or the defaults where it is unknown."""
     known = config.measured.conditions.recipe if config.measured is not None else {}
     names = {f.name for f in fields(Recipe)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items() if k in names}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items() if k in names}
     values |= {"epochs": epochs, "warmup_epochs": WARMUP_SHARE * epochs}
     values |= {k: v for k, v in (("batch_size", batch_size), ("lr", lr)) if v is not None}
     return Recipe(**values)
@@ -227,7 +227,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     partial = path.with_name(path.name + ".partial")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=metadata)
+    partial.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
     partial.replace(path)
 
 

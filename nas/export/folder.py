@@ -76,8 +76,8 @@ def _network(run: Run, trial: Trial, config: ArchitectureConfig, trained: bool) 
 
 
 def _save_weights(network: "Network", path: Path) -> Path:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     partial = path.with_name(path.name + ".partial")
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, partial)
+    partial.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
     return partial.replace(path)

@@ -131,6 +131,15 @@ def test_a_far_token_does_not_reach_a_local_mixer(atom: Atom, at: Shape) -> None
 
 
 @pytest.mark.parametrize(("atom", "at"), cases((8, 8)))
+def test_other_tokens_matter_unless_the_reach_is_none(atom: Atom, at: Shape) -> None:
+    mixer, x, middle = make(atom, at), tokens(at), 27
+    moved = tokens(at, seed=2)
+    moved[:, middle] = x[:, middle]
+    same = torch.allclose(mixer(x)[:, middle], mixer(moved)[:, middle], rtol=0, atol=1e-5)
+    assert same == (MIXERS[atom.kind].reach == "none")
+
+
+@pytest.mark.parametrize(("atom", "at"), cases((8, 8)))
 def test_bfloat16_stays_within_two_per_cent(atom: Atom, at: Shape) -> None:
     mixer, x = make(atom, at), tokens(at)
     exact = mixer(x)

@@ -172,6 +172,13 @@ def test_prefix_tokens_pass_by_what_belongs_to_the_grid() -> None:
         assert torch.equal(randomised(POSITIONS[kind](dim=8, grid=(4, 4), prefix=2))(x)[:, :2], x[:, :2])
 
 
+def test_merging_concatenates_columns_of_a_patch() -> None:
+    """Upper left, lower left, upper right, lower right; what an odd side lacks is zero."""
+    merging, x = DOWNSAMPLERS["merge"](dim=1, out_dim=4, grid=(2, 3)), torch.arange(1.0, 7.0).reshape(1, 6, 1)
+    merging.norm, merging.reduction.weight.data = nn.Identity(), torch.eye(4)
+    assert merging(x).tolist() == [[[1, 4, 2, 5], [3, 6, 0, 0]]]
+
+
 def test_downsampling_convolutions_on_even_maps_equal_pytorch_convolutions() -> None:
     for kind, padding in ((PatchDown, 0), (OverlapDown, 1)):
         down = randomised(kind(dim=4, out_dim=6, grid=(6, 4), norm="none"))

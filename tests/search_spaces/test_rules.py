@@ -1,6 +1,7 @@
 """Each validity rule has an example that breaks it, and its message says what, where and what would work."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,11 @@ STAGE = {f.name for f in fields(Stage)}
 TOME = Atom("tome", keep=0.5, at=0.5)
 
 
-def plain(**changes: object) -> Genotype:
+def plain(**changes: Any) -> Genotype:
     """A valid network of one stage with some fields of the stage or of the network changed."""
-    stage = Stage(**{"width": 64, "depth": 2, "head_dim": 32, **{k: v for k, v in changes.items() if k in STAGE}})
-    network = {k: v for k, v in changes.items() if k not in STAGE}
-    return Genotype(**{"topology": "plain", "stem": CONVOLUTION, "stages": (stage,), **network})
+    stage = {k: changes.pop(k) for k in STAGE & set(changes)}
+    base = Genotype(topology="plain", stem=CONVOLUTION, stages=(Stage(width=64, depth=2, head_dim=32),))
+    return replace(base, **changes).with_stage(0, **stage)
 
 
 def pyramid(*stages: dict, stem: Atom = CONVOLUTION) -> Genotype:
