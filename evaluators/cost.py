@@ -52,7 +52,7 @@ def count(genotype: Genotype, *, image_size: int | Grid, in_chans: int = 3, clas
 
 
 def _rows(resolved: Plan) -> Iterator[Row]:
-    genotype, first, last = resolved.genotype, resolved.stages[0], resolved.stages[-1]
+    genotype, first = resolved.genotype, resolved.stages[0]
     stem = STEMS[genotype.stem.kind].cost(
         in_chans=resolved.in_chans, dim=first.stage.width, image_size=resolved.image_size, **genotype.stem.params
     )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.campaign import Campaign, load_campaign
+    from nas.description import describe as show
+    from nas.description import sample_architectures as sample
     from nas.errors import UserError
     from nas.export import export_run as export
     from nas.folder import write_folder as report
     from nas.genotype import Atom, Genotype, Stage
     from nas.run import Run, load_run
     from nas.session import search
-    from nas.description import describe as show
-    from nas.description import sample_architectures as sample
     from nas.train import train_config as train
 
 _WHERE = {
@@ -34,7 +34,10 @@ _WHERE = {
     "sample": ("nas.description", "sample_architectures"),
     "train": ("nas.train", "train_config"),
 }
-__all__ = list(_WHERE)
+__all__ = [
+    "Atom", "Campaign", "Genotype", "Run", "Stage", "UserError",
+    "export", "load_campaign", "load_run", "report", "sample", "search", "show", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

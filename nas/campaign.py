@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
@@ -56,7 +56,7 @@ class Campaign(Section):
     space: SpaceSettings = Field(default=SpaceSettings(), description="a mapping with name, fix, narrow")
     objectives: Annotated[dict[str, str], BeforeValidator(_directions)] = Field(
         default={"accuracy": "maximize", "latency_ms": "minimize"},
-        description="a list such as [accuracy, latency_ms] or a mapping from metric to direction",
+        description="a list such as [accuracy, latency_ms] or a mapping from metric to its direction",
     )
     constraints: dict[str, Limits] = Field(default={}, description='a mapping from metric to a limit such as "<= 2"')
     sampler: SamplerSettings = Field(default=SamplerSettings(), description="a mapping with name, startup, population")
@@ -241,9 +241,10 @@ def _key_path(key: str, place: str) -> tuple[str, ...]:
         if name not in model.model_fields:
             raise unknown("key", name, model.model_fields, place)
         model = model.model_fields[name].annotation
-        if not hasattr(model, "model_fields"):
-            rest = ".".join(names[i + 1 :])
-            return (*names[: i + 1], rest) if rest else tuple(names)
+        if get_origin(model) is dict and names[i + 1 :]:
+            return (*names[: i + 1], ".".join(names[i + 1 :]))
+        if not hasattr(model, "model_fields") and names[i + 1 :]:
+            raise UserError(f"{place}: unknown key {names[i + 1]!r}; {'.'.join(names[: i + 1])} holds no keys")
     return tuple(names)
 
 
@@ -268,6 +269,7 @@ def _is_name(source: str) -> bool:
 
 
 def _check_registered(campaign: Campaign) -> None:
+    from evaluators.augment import AUGMENTATIONS
     from evaluators.data import DATASETS
     from nas.samplers import SAMPLERS
     from search_spaces.vit import SPACES
@@ -277,6 +279,8 @@ def _check_registered(campaign: Campaign) -> None:
     _check_name("sampler.name", "sampler", campaign.sampler.name, SAMPLERS)
     for name in campaign.references:
         _check_name("references", "reference network", name, ZOO)
+    for name in campaign.training.augment:
+        _check_name("training.augment", "augmentation", name, AUGMENTATIONS)
     source = campaign.data.source
     if _is_name(source) and source not in DATASETS:
         hint = f"; for a folder here write ./{source}" if Path(source).exists() else ""

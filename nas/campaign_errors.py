@@ -1,7 +1,7 @@
 """What pydantic found wrong in a campaign file, as one line: place, key, what was expected, what was found."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,12 +54,18 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _described(model: type[BaseModel], path: Sequence[str | int]) -> tuple[Sequence[str | int], str]:
-    """The key of the innermost field on the path and its description; what pydantic adds below it is left out."""
+    """The innermost key of ours on the path and what it takes; what pydantic adds below it is left out.
+
+    The value of a mapping of free names is described by the end of "a mapping from NAME to VALUE".
+    """
     for depth, name in enumerate(path):
         entry = model.model_fields[str(name)]
+        description = entry.description or "something else"
+        if get_origin(entry.annotation) is dict and depth + 1 < len(path):
+            return path[: depth + 2], description.rpartition(" to ")[2]
         inner = _inner_model(entry.annotation)
-        if inner is None or depth == len(path) - 1:
-            return path[: depth + 1], entry.description or "something else"
+        if inner is None or depth + 1 == len(path):
+            return path[: depth + 1], description
         model = inner
     return path, f"a mapping with {', '.join(model.model_fields)}"
 

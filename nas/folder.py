@@ -1,7 +1,6 @@
 """The run folder: what a campaign leaves on disk beside its journal. All of it can be rebuilt from the journal."""
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +27,7 @@ def write_tables(run: Run) -> None:
     write_text(run.path / "front.csv", front_table(run).to_csv(index=False))
     partial = run.path / ".trials.parquet.partial"
     as_columns(trials).to_parquet(partial, index=False)
-    os.replace(partial, run.path / "trials.parquet")
+    partial.replace(run.path / "trials.parquet")
 
 
 def write_configs(run: Run) -> list[Path]:

@@ -84,7 +84,9 @@ def _make_atom(kind: str, params: dict[str, Value]) -> Atom:
 
 
 def _plain(value: Value) -> str:
-    return {True: "true", False: "false", None: "none"}.get(value, str(value)) if not isinstance(value, int | float) or isinstance(value, bool) else str(value)
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read(text: str) -> Value:
@@ -132,11 +134,9 @@ class Stage:
 
     def mixers(self) -> list[tuple[Atom, ...]]:
         """The mixer of each block: one atom, or two where the heads are shared out."""
-        pair = (self.a,) if self.b is None else (self.a, self.b)
-        if self.mode == "headmix" and self.b is not None:
-            blocks = [pair] * self.depth
-        else:
-            blocks = [(pair[i % len(pair)],) for i in range(self.depth)]
+        pair: tuple[Atom, ...] = (self.a,) if self.b is None else (self.a, self.b)
+        shared = self.mode == "headmix" and self.b is not None
+        blocks = [pair if shared else (pair[i % len(pair)],) for i in range(self.depth)]
         cut = self.depth - min(self.tail, self.depth)
         return blocks[:cut] + [(Atom("softmax"),)] * (self.depth - cut)
 
@@ -241,7 +241,8 @@ def _decode_field(key: str, value: Any, where: str) -> Any:
         raise UserError(f"{where}: expected {names}, found {value!r}")
     if key in _WORDS and value not in _WORDS[key]:
         raise unknown(key, value, _WORDS[key], where)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value < (1 if key in ("width", "depth", "head_dim") else 0):
+    least = 1 if key in ("width", "depth", "head_dim") else 0
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
         raise UserError(f"{where}: {value} is too small")
     return value
 

@@ -4,6 +4,7 @@ One JSON object a line, numbered, with a CRC-32 of the rest of the line, synced 
 writer at a time. A torn last line (a crash while writing) is cut off and said; damage anywhere else is refused.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -71,10 +72,8 @@ class Journal:
         """Drop what was half written and buffered, so that the record ends with a whole line."""
         os.ftruncate(self._file.fileno(), size)
         descriptor = os.dup(self._file.fileno())
-        try:
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError:
-            pass
         self._file = os.fdopen(descriptor, "ab")
 
 
@@ -91,7 +90,8 @@ def encode(body: Event) -> bytes:
 
 def _read(path: Path) -> tuple[list[Event], int]:
     """Events and the number of bytes they take."""
-    events, size = [], 0
+    events: list[Event] = []
+    size = 0
     lines = list(_lines(path))
     for number, (line, end) in enumerate(lines, start=1):
         event = _decode(line)

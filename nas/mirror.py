@@ -8,7 +8,9 @@ import warnings
 from pathlib import Path
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from nas.campaign import Campaign
@@ -25,14 +27,14 @@ class OptunaMirror:
     def __init__(self, campaign: Campaign, space: Space, folder: Path, trials: list[Trial]) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
         self.objectives = campaign.objective_list
-        self.distributions = {d.name: CategoricalDistribution(d.choices) for d in space.dimensions}
+        self.distributions: dict[str, BaseDistribution] = {d.name: CategoricalDistribution(d.choices) for d in space.dimensions}
         path = folder / "optuna.log"
         path.unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
             self.study = optuna.create_study(
-                storage=storage, study_name=campaign.name, directions=[o.direction for o in self.objectives]
+                storage=storage, study_name=campaign.name, directions=[StudyDirection[o.direction.upper()] for o in self.objectives]
             )
             self.study.set_metric_names([METRICS[o.name].label for o in self.objectives])
         for trial in trials:

@@ -73,7 +73,7 @@ class Proposer:
         """Mutations of what is known, then random networks, repaired towards the constraints."""
         rng = np.random.default_rng((self.seed, number, 1))
         for attempt in range(SEARCHED):
-            known = finished[rng.integers(len(finished))].code if finished and attempt % 2 else None
+            known = finished[int(rng.integers(len(finished)))].code if finished and attempt % 2 else None
             code = self.space.mutate(known, rng) if known else self.repair(self.space.sample(rng), rng, steps=20)
             found = self._examine(code, taken)
             if isinstance(found, Candidate):

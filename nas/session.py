@@ -139,8 +139,8 @@ def _finish(loop: Loop, journal: Journal, executor: Executor, progress: SearchPr
         for t in run.front() + run.references()
         if t.checkpoint and (loop.folder / t.checkpoint).is_file()
     }
-    for number, accuracy in executor.call(accuracies_on_test, loop.campaign, loop.folder.resolve(), members).items():
-        loop.history.apply(journal.append("tested", trial=number, accuracy=accuracy))
+    for trial, accuracy in executor.call(accuracies_on_test, loop.campaign, loop.folder.resolve(), members).items():
+        loop.history.apply(journal.append("tested", trial=trial, accuracy=accuracy))
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

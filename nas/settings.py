@@ -78,13 +78,6 @@ class TrainingSettings(Section):
     amp: bool = Field(default=True, description="true or false")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="a fraction of at least 0 and below 1")
 
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> "TrainingSettings":
-        if "warmup_epochs" in self.model_fields_set and self.warmup_epochs > self.epochs:
-            where, found = "training.warmup_epochs", f"{self.warmup_epochs:g}"
-            raise UserError(f"{where}: expected at most the {self.epochs} epochs of training, found {found}")
-        return self
-
 
 class LatencySection(Section):
     """How latency is measured."""

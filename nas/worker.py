@@ -212,7 +212,7 @@ def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset
 def measure_together(campaign: Campaign, genotypes: dict[str, dict[str, Any]]) -> dict[str, Measured]:
     """All networks in one session, rounds interleaved, so that drift hits them alike. For the final front."""
     device, data = resolve_device(campaign.execution.device), dataset_of(campaign)
-    networks = {
+    networks: dict[str, nn.Module] = {
         name: build(Genotype.from_json(g), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes).to(device)
         for name, g in genotypes.items()
     }

@@ -12,6 +12,9 @@ class Layer(nn.Module):
 
     made_with: dict[str, Any]
 
+    def init_special(self) -> None:
+        """Weights that do not start as the network's rule says; called after all others are drawn."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" not in cls.__dict__:
@@ -28,7 +31,7 @@ class Layer(nn.Module):
                 self.__dict__["made_with"] = given
             original(self, *args, **kwargs)
 
-        cls.__init__ = remembering  # type: ignore[method-assign]
+        cls.__init__ = remembering  # type: ignore[method-assign, assignment]
 
 
 def _takes_params(signature: inspect.Signature) -> bool:

@@ -59,13 +59,14 @@ def build_plan(resolved: Plan, drop_path: float = 0.0) -> "Network":
 
 def _build_stage(resolved: StagePlan, drop_path: list[float]) -> "EncoderStage":
     stage, grid = resolved.stage, resolved.grid
-    down = Identity()
+    down: Layer = Identity()
     if stage.down.kind != "none":
         down = DOWNSAMPLERS[stage.down.kind](
             dim=resolved.in_dim, out_dim=stage.width, grid=resolved.in_grid, **stage.down.params
         )
     blocks = [_build_block(stage, b, p) for b, p in zip(resolved.blocks, drop_path, strict=True)]
-    reducer, reduce_after = Identity(), 0
+    reducer: Layer = Identity()
+    reduce_after = 0
     if resolved.reduction is not None:
         reduce_after, atom = resolved.reduction
         reducer = REDUCERS[atom.kind](
@@ -154,7 +155,7 @@ class Network(Layer):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         for module in self.modules():
-            if hasattr(module, "init_special"):
+            if isinstance(module, Layer):
                 module.init_special()
 
 
@@ -216,10 +217,10 @@ class Block(Layer):
     ):
         super().__init__()
         self.before = before
-        self.norm1, self.mixer, self.ls1 = norm1, mixer, _scale(mixer, dim, layer_scale)
-        self.norm3, self.between, self.ls3 = norm3, between, _scale(between, dim, layer_scale)
+        self.norm1, self.mixer, self.ls1 = norm1 or Identity(), mixer, _scale(mixer, dim, layer_scale)
+        self.norm3, self.between, self.ls3 = norm3 or Identity(), between, _scale(between, dim, layer_scale)
         self.before_ffn = before_ffn
-        self.norm2, self.ffn, self.ls2 = norm2, ffn, _scale(ffn, dim, layer_scale)
+        self.norm2, self.ffn, self.ls2 = norm2 or Identity(), ffn, _scale(ffn, dim, layer_scale)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,10 +237,8 @@ class Block(Layer):
         return x
 
 
-def _scale(branch: Layer | None, dim: int, start: float | None) -> Layer | None:
-    if branch is None:
-        return None
-    return Identity() if start is None else LayerScale(dim, start)
+def _scale(branch: Layer | None, dim: int, start: float | None) -> Layer:
+    return Identity() if branch is None or start is None else LayerScale(dim, start)
 
 
 class LayerScale(Layer):

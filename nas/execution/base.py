@@ -1,7 +1,7 @@
 """How trials get run. An executor pulls jobs from the loop and hands back what it finds; it keeps no record itself."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from nas.registry import Registry
 from nas.trial import Job, Outcome, Point
@@ -28,7 +28,7 @@ class Executor(Protocol):
 
     about: ClassVar[str]
 
-    def __enter__(self) -> "Executor": ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from nas.campaign import Campaign
 from nas.execution.base import EXECUTORS, JobSource, deliver
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class InlineExecutor:
     """Serial and deterministic; a debugger can step into a trial."""
 
-    about = "one trial after another in this process"
+    about: ClassVar[str] = "one trial after another in this process"
 
     def __init__(self, campaign: Campaign, folder: Path, make_worker: Callable[[Campaign, Path], Worker] = Worker) -> None:
         self.campaign, self.folder, self.make_worker = campaign, folder, make_worker

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from nas.campaign import Campaign
 from nas.errors import UserError
@@ -42,7 +42,7 @@ from ray.tune.search import Searcher  # noqa: E402
 class TuneExecutor:
     """Ray Tune with reused actors; `execution.address` joins a cluster started with `ray start`."""
 
-    about = "Ray Tune: parallel trials, clusters, fractions of a GPU"
+    about: ClassVar[str] = "Ray Tune: parallel trials, clusters, fractions of a GPU"
 
     def __init__(self, campaign: Campaign, folder: Path, make_worker: Callable[[Campaign, Path], Worker] = Worker) -> None:
         self.campaign, self.folder, self.make_worker = campaign, folder.resolve(), make_worker
@@ -167,15 +167,15 @@ class EvaluationTrial(tune.Trainable):
 
     _worker: Worker | None = None
 
-    def setup(
+    def setup(  # type: ignore[override]  # Tune passes with_parameters by name
         self, config: dict[str, Any], campaign: dict[str, Any], folder: str, make_worker: Callable[[Campaign, Path], Worker]
     ) -> None:
-        self._broken: Outcome | None = None
+        self._broken: list[Step] = []
         try:
             if EvaluationTrial._worker is None:
                 EvaluationTrial._worker = make_worker(Campaign.model_validate(campaign), Path(folder))
         except Exception as error:
-            self._broken = Outcome(state="failed", error=f"the worker cannot start: {type(error).__name__}: {error}")
+            self._broken = [Outcome(state="failed", error=f"the worker cannot start: {type(error).__name__}: {error}")]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -184,7 +184,7 @@ class EvaluationTrial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         job, worker = Job(**json.loads(config["job"])), EvaluationTrial._worker
-        self._steps: Iterator[Step] = iter([self._broken]) if self._broken or worker is None else worker.steps(job)
+        self._steps: Iterator[Step] = iter(self._broken) if worker is None else worker.steps(job)
         self._count = 0
 
     def step(self) -> dict[str, Any]:

@@ -24,11 +24,11 @@ function show(number, move) {
   const trial = page.trials[number];
   if (!trial) return;
   panel.replaceChildren(element("h3", trial.name), element("p", `${trial.class} · ${trial.state} · ${trial.hash}`, "quiet"));
+  for (const note of trial.notes) panel.append(element("p", note, "note quiet"));
   panel.append(pairs(trial.values), element("h4", "Network"), pairs(trial.network));
   trial.stages.forEach((stage, i) => {
     panel.append(element("h4", `Stage ${i + 1}`), element("p", stage.heading), pairs(stage.lines));
   });
-  for (const note of trial.notes) panel.append(element("p", note, "note quiet"));
   for (const view of views) view.signal("picked", Number(number)).runAsync();
   if (move) panel.scrollIntoView({ block: "nearest", behavior: "smooth" });
 }

@@ -107,7 +107,8 @@ def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
         .encode(color=colour),
         base.transform_filter(alt.datum.role == "front").mark_line(strokeWidth=2.2, point=single).encode(color=colour),
     ]
-    return finish(alt.layer(*layers, data=rows(table)), height=320)
+    drawn = table.drop(columns=["loss", "seconds"]).assign(accuracy=table["accuracy"].round(4))
+    return finish(alt.layer(*layers, data=rows(drawn)), height=320)
 
 
 def _end(trial: Trial) -> float:

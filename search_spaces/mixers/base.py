@@ -99,7 +99,8 @@ class Attention(Layer):
 
     def __init__(self, dim: int, num_heads: int, cores: Sequence[Core], heads: Sequence[int], qkv_bias: bool = True):
         super().__init__()
-        assert sum(heads) == num_heads and dim % num_heads == 0
+        assert sum(heads) == num_heads
+        assert dim % num_heads == 0
         self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.heads = tuple(heads)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)

@@ -228,6 +228,11 @@ def test_the_line_joins_exactly_the_front_of_its_two_objectives(five: Run, objec
     assert {p["name"] for p in points if p["role"] == "reference" and p["align"]} == {"swin_mini"}
 
 
+def test_a_measured_trial_that_breaks_a_constraint_is_drawn_but_never_on_the_front(tmp_path: Path) -> None:
+    run = run_of(tmp_path, trial(0, 0.8), trial(1, 0.99, 0.1, state="infeasible"), trial(2))
+    assert front_points(run)[["trial", "role"]].values.tolist() == [[0, "front"], [1, "infeasible"]]
+
+
 def test_an_axis_is_logarithmic_only_beyond_a_factor_of_ten(tmp_path: Path) -> None:
     for top, kind in ((9.0, False), (50.0, True)):
         run = run_of(tmp_path, trial(0, 0.5, 1.0, intervals={}), trial(1, 0.9, top, intervals={}))

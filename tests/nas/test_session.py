@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import free_worker
 import pandas as pd
 import pytest
-import free_worker
 from free_worker import FreeWorker, formula
 from ray import cloudpickle as ray_cloudpickle
 
