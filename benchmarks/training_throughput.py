@@ -1,8 +1,8 @@
 """Images per second of proxy training against a plain PyTorch DataLoader loop: same model, pictures, batch and epochs.
 
-The plain loop is what a tutorial writes: pictures decoded in memory as torchvision's CIFAR10 keeps them, each one cropped,
-flipped and normalised by Pillow and PyTorch in two loader workers. Both loops validate after every epoch and take the
-better of several turns, one after the other.
+The plain loop is what a tutorial writes: pictures decoded in memory as torchvision's CIFAR10 keeps them, each one
+cropped, flipped and normalised by Pillow and PyTorch in two loader workers. Both loops validate after every epoch and
+take the better of several turns, one after the other.
 
     python benchmarks/training_throughput.py --device cuda --json throughput.json
 """
@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from evaluators.recipe import amp_type
 from nas.genotype import Atom, Genotype, Stage
 from search_spaces.model import build
 
+Loop = Callable[[Dataset, Recipe, torch.device], None]
 SIDE, CLASSES, PADDING, LOADER_WORKERS = 32, 10, 4, 2
 
 
@@ -39,23 +41,24 @@ def main() -> None:
     speeds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(options.turns):
         for name, loop in loops.items():
-            speeds[name].append(images_per_second(lambda loop=loop: loop(data, recipe, device), data, recipe))
+            speeds[name].append(images_per_second(loop, data, recipe, device))
     figures = {name: max(values) for name, values in speeds.items()}
+    ratio = figures["proxy_training"] / figures["plain_loop"]
     found = {
-        "images_per_s": figures, "ratio": figures["proxy_training"] / figures["plain_loop"], "device": device_name(device),
-        "threads": torch.get_num_threads(), "images": options.images, "batch": options.batch, "epochs": options.epochs,
-        "turns": options.turns, "torch": torch.__version__,
+        "images_per_s": figures, "ratio": ratio, "device": device_name(device), "threads": torch.get_num_threads(),
+        "images": options.images, "batch": options.batch, "epochs": options.epochs, "turns": options.turns,
+        "torch": torch.__version__,
     }  # fmt: skip
     for name, speed in figures.items():
         print(f"{name:>15}: {speed:9.0f} images/s")
-    print(f"{'ratio':>15}: {found['ratio']:9.2f} on {found['device']}")
+    print(f"{'ratio':>15}: {ratio:9.2f} on {found['device']}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def images_per_second(work: Callable[[], None], data: Dataset, recipe: Recipe) -> float:
+def images_per_second(loop: Loop, data: Dataset, recipe: Recipe, device: torch.device) -> float:
     start = time.perf_counter()
-    work()
+    loop(data, recipe, device)
     return recipe.epochs * len(data.train_y) / (time.perf_counter() - start)
 
 
@@ -64,17 +67,15 @@ def proxy_loop(data: Dataset, recipe: Recipe, device: torch.device) -> None:
 
 
 def plain_loop(data: Dataset, recipe: Recipe, device: torch.device) -> None:
-    """As ProxyTraining in all that costs arithmetic: AdamW, cosine, label smoothing, clipping, mixed precision on a GPU."""
+    """As ProxyTraining in the arithmetic: AdamW, cosine, label smoothing, clipping, mixed precision on a GPU."""
     network = make_network().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    train = DataLoader(
-        Pictures(data.train_x, data.train_y, data, augment=True), batch_size=recipe.batch_size, shuffle=True, drop_last=True,
-        num_workers=LOADER_WORKERS, persistent_workers=True, pin_memory=device.type == "cuda",
-    )  # fmt: skip
-    validation = DataLoader(
-        Pictures(data.val_x, data.val_y, data, augment=False), batch_size=recipe.batch_size,
-        num_workers=LOADER_WORKERS, persistent_workers=True, pin_memory=device.type == "cuda",
-    )  # fmt: skip
+    common: dict[str, Any] = {
+        "batch_size": recipe.batch_size, "num_workers": LOADER_WORKERS, "persistent_workers": True,
+        "pin_memory": device.type == "cuda",
+    }  # fmt: skip
+    train = DataLoader(Pictures(data.train_x, data.train_y, data, augment=True), shuffle=True, drop_last=True, **common)
+    validation = DataLoader(Pictures(data.val_x, data.val_y, data, augment=False), **common)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * len(train))
     for _ in range(recipe.epochs):
         network.train()

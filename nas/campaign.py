@@ -1,8 +1,9 @@
 """The campaign file: what to search, on what, for how long. Every mistake is one line with its place."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from nas.campaign_errors import first_error, placed
 from nas.errors import UserError, unknown
 from nas.objective import METRICS, Constraint, Objective
+from nas.overrides import override
 from nas.settings import (
     Budget,
     DataSettings,
@@ -22,7 +24,7 @@ from nas.settings import (
     TrainingSettings,
     as_tuple,
 )
-from nas.yaml_file import Document, parse_value, read_yaml
+from nas.yaml_file import Document, read_yaml
 
 VERSION = 1
 _MAY_CHANGE = ("name", "budget.", "execution.")  # on resume: none of them changes what a trial means
@@ -118,7 +120,7 @@ def campaign_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     """The file's values with overrides, the default name and resolved data path, and the place of each key."""
     document = read_yaml(path, "campaign file")
     for text in overrides:
-        _override(document, text)
+        override(document, Campaign, text)
     version = document.data.get("version", VERSION)
     if isinstance(version, int) and version > VERSION:
         place = document.place(("version",))
@@ -135,10 +137,17 @@ def check_names(campaign: Campaign, path: str | Path | None = None, overrides: S
 
     With `path` and `overrides` as given to `load_campaign`, the UserError also says where the name was written.
     """
-    try:
+    with placing_errors(path, overrides) if path else nullcontext():
         _check_registered(campaign)
+
+
+@contextmanager
+def placing_errors(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Add file and line to a UserError raised inside whose message begins with a key, such as `space.fix.stem: ...`."""
+    try:
+        yield
     except UserError as error:
-        if path is None:
+        if str(error).partition(":")[0].partition(".")[0] not in Campaign.model_fields:
             raise
         raise placed(str(error), campaign_document(Path(path), overrides)) from None
 
@@ -214,54 +223,21 @@ def _refuse_contradictions(constraints: Sequence[Constraint]) -> None:
             raise UserError(f"constraints.{metric}: {str(low)!r} and {str(high)!r} contradict each other")
 
 
-def _override(document: Document, text: str) -> None:
-    """Write one `key.path=value` into the document."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {text!r}: write key.path=value, such as budget.trials=20")
-    place = f"--set {key.strip()}"
-    path = _key_path(key.strip(), place)
-    section = document.data
-    for i, name in enumerate(path[:-1]):
-        inner = section.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"{place}: {'.'.join(path[: i + 1])} is no mapping in the file; set it as a whole")
-        section = inner
-    section[path[-1]] = parse_value(value, place)
-    for known in [p for p in document.places if p[: len(path)] == path]:
-        del document.places[known]
-    document.places[path] = place
-
-
-def _key_path(key: str, place: str) -> tuple[str, ...]:
-    """`space.fix.stage1.width` -> (space, fix, stage1.width): below a mapping of free names the rest is one name."""
-    model: Any = Campaign
-    names = key.split(".")
-    for i, name in enumerate(names):
-        if name not in model.model_fields:
-            raise unknown("key", name, model.model_fields, place)
-        model = model.model_fields[name].annotation
-        if get_origin(model) is dict and names[i + 1 :]:
-            return (*names[: i + 1], ".".join(names[i + 1 :]))
-        if not hasattr(model, "model_fields") and names[i + 1 :]:
-            raise UserError(f"{place}: unknown key {names[i + 1]!r}; {'.'.join(names[: i + 1])} holds no keys")
-    return tuple(names)
-
-
 def _resolved(source: str, folder: Path) -> str:
     """A path or pattern seen from the campaign's folder or from here; a bare word is a built-in name."""
-    if _is_name(source):
+    if not source or _is_name(source):
         return source
-    for start in (folder, Path.cwd()):
-        candidate = start / Path(source).expanduser()
-        if _exists(candidate):
-            return str(candidate.resolve())
-    return source
+    found = _found(source, folder) or _found(source, Path.cwd())
+    return str(found) if found else source
 
 
-def _exists(path: Path) -> bool:
-    """Whether there is such a file or folder; the last part may be a pattern."""
-    return path.exists() or any(path.parent.glob(path.name))
+def _found(source: str, folder: Path) -> Path | None:
+    """What `source` means in `folder`, if there is such a file or folder; its last part may be a pattern."""
+    try:
+        path = folder / Path(source).expanduser()
+        return path.resolve() if path.exists() or any(path.parent.glob(path.name)) else None
+    except (OSError, RuntimeError, ValueError):  # no such user, a name that is too long, an impossible pattern
+        return None
 
 
 def _is_name(source: str) -> bool:
@@ -278,14 +254,14 @@ def _check_registered(campaign: Campaign) -> None:
     _check_name("space.name", "space", campaign.space.name, SPACES)
     _check_name("sampler.name", "sampler", campaign.sampler.name, SAMPLERS)
     for name in campaign.references:
-        _check_name("references", "reference network", name, ZOO)
+        _check_name("references", "network", name, ZOO)
     for name in campaign.training.augment:
-        _check_name("training.augment", "augmentation", name, AUGMENTATIONS)
+        _check_name("training.augment", "name", name, AUGMENTATIONS)
     source = campaign.data.source
     if _is_name(source) and source not in DATASETS:
         hint = f"; for a folder here write ./{source}" if Path(source).exists() else ""
         raise UserError(f"{unknown('data set', source, DATASETS, 'data.source')}{hint}")
-    if not _is_name(source) and not _exists(Path(source)):
+    if not _is_name(source) and not _found(source, Path.cwd()):
         raise UserError(f"data.source: nothing at {source!r}, neither beside the campaign file nor in {Path.cwd()}")
 
 

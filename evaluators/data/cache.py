@@ -33,8 +33,12 @@ def cached(key: str, bytes_expected: int, make: Callable[[], tuple[Arrays, list[
         with _alone(folder.with_name(key + ".lock")):
             if not folder.exists():
                 _write(folder, *make())
-        return _read(folder)
     except OSError:  # a full or read-only disk must not stop a campaign that fits into memory
+        return make()
+    try:
+        return _read(folder)
+    except (OSError, ValueError, EOFError):  # damaged, such as by a power cut
+        shutil.rmtree(folder, ignore_errors=True)
         return make()
 
 

@@ -84,7 +84,7 @@ def _open_file(path: Path) -> Source:
 def _open_folder(path: Path) -> Source:
     if not any(path.iterdir()):
         raise wrong_data(path, "the folder is empty")
-    parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
+    parquet = sorted(path.glob("*.parquet")) or sorted(path.glob("*/*.parquet"))
     if parquet:
         return open_parquet(parquet, path)
     return open_idx(path) if idx_files(path) else open_folder(path)

@@ -62,9 +62,9 @@ def open_parquet(files: Sequence[Path], where: object) -> Source:
 
 
 def split_of(file: Path) -> str:
-    """By the last word of the name that is a split's, such as cifar10-test.parquet; train without one."""
+    """By the last word of the name that is a split's, such as cifar10-test.parquet, or by the folder; else train."""
     words = [SPLIT_WORDS[w] for w in re.split(r"[^a-z0-9]+", file.stem.lower()) if w in SPLIT_WORDS]
-    return words[-1] if words else "train"
+    return words[-1] if words else SPLIT_WORDS.get(file.parent.name.lower(), "train")
 
 
 def _read(files: Sequence[Path]) -> pa.Table:

@@ -70,7 +70,7 @@ def decode(split: Split, form: Format) -> tuple[torch.Tensor, list[int]]:
             return False
         return True
 
-    with ThreadPoolExecutor(min(16, len(os.sched_getaffinity(0)))) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow about odd metadata in single files
         good = np.fromiter(pool.map(work, range(len(split)), chunksize=64), dtype=bool, count=len(split))
     if good.all():

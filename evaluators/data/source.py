@@ -81,7 +81,7 @@ def as_labels(values: Any, where: object, what: str) -> np.ndarray:
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         row = int(np.argmin(np.isfinite(labels)))
         raise wrong_data(where, f"{what} holds NaN in row {row}; every picture needs a label")
-    if labels.dtype.kind not in "iuf" or (labels.dtype.kind == "f" and (labels != np.round(labels)).any()):
+    if labels.dtype.kind not in "biuf" or (labels.dtype.kind == "f" and (labels != np.round(labels)).any()):
         raise wrong_data(where, f"{what} holds values such as {labels[:1].tolist()}; whole numbers work")
     return labels.astype(np.int64)
 

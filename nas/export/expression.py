@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from nas.errors import UserError
 from nas.genotype import Atom
 from search_spaces.layer import Layer
 from search_spaces.parts import NORMS
@@ -17,7 +18,7 @@ Name = Callable[[Any], str]  # a class or function -> what the file calls it
 
 
 def expression(value: Any, name: Name, indent: int = 0) -> str:
-    """Source of `value`; lines after the first are indented by `indent` steps. Raises ValueError for what has none."""
+    """Source of `value`; lines after the first are indented by `indent` steps. Raises UserError for what has none."""
     if isinstance(value, Layer):
         items = [f"{k}={expression(v, name, indent + 1)}" for k, v in getattr(value, "made_with", {}).items()]
         return _wrap(f"{name(type(value))}(", items, ")", indent)
@@ -32,7 +33,7 @@ def expression(value: Any, name: Name, indent: int = 0) -> str:
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
     if isinstance(value, bool | int | float | str | None):
         return repr(value)
-    raise ValueError(f"no source for an argument of type {type(value).__name__}: {value!r}")
+    raise UserError(f"no source for an argument of type {type(value).__name__}: {value!r}")
 
 
 def _modules(values: Sequence[Any], name: Name, indent: int) -> str:
@@ -58,7 +59,7 @@ def _wrap(start: str, items: list[str], end: str, indent: int, comma: str = ",")
 
 def _torch_module(module: nn.Module) -> str:
     if list(module.children()) or not type(module).__module__.startswith("torch.nn."):
-        raise ValueError(f"no source for the module {type(module).__name__} as an argument; make it a Layer")
+        raise UserError(f"no source for the module {type(module).__name__} as an argument; make it a Layer")
     return f"nn.{type(module).__name__}({module.extra_repr()})"
 
 

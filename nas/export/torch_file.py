@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.errors import UserError
 from nas.export.config import ArchitectureConfig
 from nas.export.expression import expression
-from nas.export.extract import Extract, Needs, StandIn, write_imports
+from nas.export.extract import Extract, write_imports
+from nas.export.needs import Needs, StandIn
 from nas.export.source import Foreign, Symbol
 from nas.genotype import Atom
 from search_spaces.layer import Layer
@@ -20,8 +22,15 @@ from search_spaces.parts import NORMS
 TOLERANCE = 1e-6  # between the outputs of the file and of the network
 
 _NN = Foreign("torch", "nn", "nn")
+_LAYER = '''
+class Layer(nn.Module):
+    """Base of the modules below."""
+
+    def init_special(self) -> None:
+        """Weights that do not start as the network's rule says; called after all others are drawn."""
+'''
 STAND_INS = {
-    Symbol("search_spaces.layer", "Layer"): StandIn(name="nn.Module", imports=(_NN,)),
+    Symbol("search_spaces.layer", "Layer"): StandIn(name="Layer", source=_LAYER.strip(), imports=(_NN,)),
     Symbol("search_spaces.parts", "Identity"): StandIn(name="nn.Identity", imports=(_NN,)),
     Symbol("nas.genotype", "Atom"): StandIn(
         name="Norm",
@@ -34,6 +43,7 @@ STAND_INS = {
         imports=(_NN, Foreign("collections.abc", "Callable", "Callable")),
     ),
 }  # fmt: skip
+RESERVED = ("IMAGE_SIZE", "MEAN", "STD", "CLASSES", "WEIGHTS", "build_model", "read_image", "main")
 _ALWAYS = (
     _NN,
     Foreign("pathlib", "Path", "Path"),
@@ -44,11 +54,11 @@ _ALWAYS = (
 
 
 def write_torch(network: nn.Module, config: ArchitectureConfig, path: Path) -> Path:
-    """Write `path` (.py) after checking that it computes the same. Raises ValueError when it cannot be written."""
+    """Write `path` (.py) after checking that it computes the same. Raises UserError when it cannot be written."""
     source = torch_source(network, config)
     difference = compare(source, network, config)
-    if difference > TOLERANCE:
-        raise ValueError(f"the plain file differs from the network by {difference:.2g}")
+    if not difference <= TOLERANCE:  # not a number fails too
+        raise UserError(f"{config.name}: the plain file differs from the network by {difference:.2g}")
     partial = path.with_suffix(".py.partial")
     partial.write_text(source, encoding="utf-8")
     return partial.replace(path)
@@ -61,7 +71,7 @@ def torch_source(network: nn.Module, config: ArchitectureConfig) -> str:
     roots = [*dict.fromkeys(type(m) for m in layers), *(NORMS[a.kind] for a in norms)]
     own = {"nas", "search_spaces", *(r.__module__.partition(".")[0] for r in roots)}
     needs = Needs(roots, own, STAND_INS)
-    extract = Extract(needs)
+    extract = Extract(needs, RESERVED)
     build = expression(network, extract.name, indent=1)
     imports = needs.imports | set(_ALWAYS)
     if "partial(" in build:

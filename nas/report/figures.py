@@ -52,11 +52,13 @@ def _front_reading(run: Run, x: Objective, chart: int, charts: int) -> str:
         return f"The same trials by {noun_of(x.name)}. {line}"
     better = "Up and to the left is better. Large circles are the front, which no trial beats; faint ones are beaten."
     named = "Diamonds are reference networks." if run.references() else ""
+    broken = any(t.state == "infeasible" and x.name in t.values and "accuracy" in t.values for t in run.trials)
+    hollow = "Hollow circles break a constraint." if broken else ""
     three = "A member that looks beaten here wins in the other chart." if charts > 1 else ""
     bars = "Bars are measured intervals." if any(x.name in t.intervals for t in run.trials) else ""
     unseen = sum(t.state in ("failed", "queued", "running") for t in run.trials)
     rest = f"{unseen} without a result {'is' if unseen == 1 else 'are'} not drawn." if unseen else ""
-    return " ".join(filter(None, [better, named, three, line, bars, "Click a point for its stages.", rest]))
+    return " ".join(filter(None, [better, named, hollow, three, line, bars, "Click a point for its stages.", rest]))
 
 
 def _nothing_yet(run: Run) -> str:

@@ -47,5 +47,5 @@ def test_cutout_greys_one_square():
 
 
 def test_unknown_augmentation_names_the_nearest():
-    with pytest.raises(UserError, match="training.augment: unknown augmentation 'flop'; did you mean 'flip'"):
+    with pytest.raises(UserError, match=r"training\.augment: unknown augmentation 'flop'; did you mean 'flip'"):
         augmentation(("crop", "flop"))

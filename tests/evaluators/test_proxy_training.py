@@ -1,5 +1,6 @@
 """Proxy training: learns, repeats itself, and turns what goes wrong into a note or a reason."""
 
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,15 +26,15 @@ def stripes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def dataset() -> Dataset:
     (a, b), (c, d) = stripes(96, 0), stripes(50, 1)
     return Dataset(
-        name="stripes", class_names=("lying", "standing"), train_x=a, train_y=b, val_x=c, val_y=d, test_x=None, test_y=None,
-        mean=(0.43,), std=(0.32,), notes=(), fingerprint="",
+        name="stripes", class_names=("lying", "standing"), train_x=a, train_y=b, val_x=c, val_y=d,
+        test_x=None, test_y=None, mean=(0.43,), std=(0.32,), notes=(), fingerprint="",
     )  # fmt: skip
 
 
 class Net(nn.Module):
     """A small network; `fails` sees the number of images before they go through."""
 
-    def __init__(self, fails=lambda images: None, dropout: float = 0.0):
+    def __init__(self, fails=lambda _images: None, dropout: float = 0.0):
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Conv2d(1, 8, 3), nn.GELU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(288, 2))
@@ -100,7 +101,7 @@ def test_validation_that_does_not_fit_is_done_in_smaller_batches():
 
 
 def test_memory_too_small_for_one_image_fails_with_its_reason():
-    def no_memory(images: int) -> None:
+    def no_memory(_images: int) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     with pytest.raises(TrainingFailed, match="out of memory with 1 image"):
@@ -121,7 +122,7 @@ def test_loss_that_is_not_a_number_fails_with_its_epoch():
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():
-    def broken(images: int) -> None:
+    def broken(_images: int) -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
@@ -144,7 +145,7 @@ def test_every_batch_holds_the_lease_and_waiting_is_counted():
             self.held -= 1
 
     lease, alone = Lease(), []
-    training, _ = train(Net(lambda images: alone.append(lease.held != 1)), lease=lease)
+    training, _ = train(Net(lambda _: alone.append(lease.held != 1)), lease=lease)
     assert not any(alone)
     assert lease.held == 0
     assert lease.batches == 3 * (6 + 4)
@@ -174,3 +175,17 @@ def test_images_reach_the_network_normalised():
     data = dataset()
     evaluate_accuracy(Spy(), data.train_x, data.train_y, data, device="cpu")
     assert torch.allclose(torch.cat(seen), (data.train_x / 255 - 0.43) / 0.32, atol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [{}, {"mixup": 0.4, "ema": 0.9}])
+def test_going_on_after_the_first_epoch_equals_one_go(extra):
+    recipe = replace(RECIPE, **extra)
+    whole, points = train(Net(dropout=0.3), recipe)
+    first = ProxyTraining(Net(dropout=0.3), dataset(), recipe, device="cpu", seed=0)
+    next(first.run())
+    tensors, facts = first.state()
+    second = ProxyTraining(Net(dropout=0.3), dataset(), recipe, device="cpu", seed=0)
+    second.load_state({k: v.clone() for k, v in tensors.items()}, json.loads(json.dumps(facts)))
+    assert [(p.epoch, p.loss, p.accuracy) for p in second.run()] == [(p.epoch, p.loss, p.accuracy) for p in points[1:]]
+    for a, b in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -1,11 +1,21 @@
 """The campaign file: what is written is what is read, and each mistake is one line that says where it stands."""
 
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from nas.campaign import Campaign, check_names, differences, load_campaign, refused_changes, resumable_changes
+from nas.campaign import (
+    Campaign,
+    check_names,
+    differences,
+    load_campaign,
+    placing_errors,
+    refused_changes,
+    resumable_changes,
+)
 from nas.errors import UserError
 from nas.objective import Constraint, Objective
 from nas.settings import LatencySection, TrainingSettings
@@ -57,8 +67,9 @@ def test_one_line_is_a_campaign(load):
 
 
 def test_what_is_written_reads_back_equal(load):
-    text = SMALLEST + "constraints: {params_m: ['<= 2', '>= 1'], macs_g: '<= 1'}\nspace: {fix: {a: true}, narrow: {b: [1, x]}}"
-    campaign = load(text, "training.lr=1e-5", "training.augment=[]", "execution.address=10.0.0.1:6379")
+    text = SMALLEST + "constraints: {params_m: ['<= 2', '>= 1'], macs_g: '<= 1'}\n"
+    overrides = ("training.lr=1e-5", "training.augment=[]", "execution.address=10.0.0.1:6379")
+    campaign = load(text + "space: {fix: {a: true}, narrow: {b: [1, x]}}", *overrides)
     assert load(campaign.to_yaml()) == campaign
     assert Campaign.model_validate(campaign.model_dump(mode="json")) == campaign
 
@@ -87,8 +98,10 @@ WRONG = {
     "budget:\n  trials: ten": "x.yaml:4: budget.trials: expected a whole number of at least 1, found 'ten'",
     "budget: {trials: 0}": "x.yaml:3: budget.trials: expected a whole number of at least 1, found 0",
     "budget: {trials: 2.5}": "x.yaml:3: budget.trials: expected a whole number of at least 1, found 2.5",
-    "budget: {minutes: 10m}": "x.yaml:3: budget.minutes: expected a number of minutes above 0, without a unit, found '10m'",
-    "budget: {minutes: .inf}": "x.yaml:3: budget.minutes: expected a number of minutes above 0, without a unit, found inf",
+    "budget: {minutes: 10m}": "x.yaml:3: budget.minutes: expected a number of minutes above 0, "
+    "without a unit, found '10m'",
+    "budget: {minutes: .inf}": "x.yaml:3: budget.minutes: expected a number of minutes above 0, "
+    "without a unit, found inf",
     "budget: 3": "x.yaml:3: budget: expected a mapping with trials, minutes, found 3",
     "budget:": "x.yaml:3: budget: expected a mapping with trials, minutes, found nothing",
     "seed: true": "x.yaml:3: seed: expected a whole number of at least 0, found True",
@@ -105,8 +118,8 @@ WRONG = {
     "constraints: {params_m: 2}": "x.yaml:3: constraints.params_m: expected a limit such as \"<= 2\", found 2",
     "constraints: {macs_g: ['<= 1', '>= 2']}": "x.yaml:3: constraints.macs_g: 'macs_g >= 2' and 'macs_g <= 1' "
     "contradict each other",
-    "constraints: {macs_g: '<= 0'}": "x.yaml:3: constraints.macs_g: nothing can satisfy 'macs_g <= 0'; expected a limit "
-    "above 0",
+    "constraints: {macs_g: '<= 0'}": "x.yaml:3: constraints.macs_g: nothing can satisfy 'macs_g <= 0'; expected "
+    "a limit above 0",
     "constraints: {accuracy: '>= 70'}": "x.yaml:3: constraints.accuracy: accuracy is a fraction from 0 to 1, found 70",
     "training: {augment: crop}": "x.yaml:3: training.augment: expected a list of augmentations such as [crop, flip], "
     "found 'crop'",
@@ -178,16 +191,23 @@ def test_overrides_win_over_the_file(load):
         ("budget.trials=ten", "--set budget.trials: expected a whole number of at least 1, found 'ten'"),
         ("budget", "--set 'budget': write key.path=value, such as budget.trials=20"),
         ("budget.trials.x=3", "--set budget.trials.x: unknown key 'x'; budget.trials holds no keys"),
-        ("training.augment=[a", "--set training.augment:1:3: not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        (
+            "training.augment=[a",
+            "--set training.augment:1:3: not valid YAML: expected ',' or ']', but got '<stream end>'",
+        ),
         ("constraints.macs_g=0.5", "--set constraints.macs_g: expected a limit such as \"<= 2\", found 0.5"),
-        ("objectives.macs_g=minimize", "--set objectives.macs_g: objectives is no mapping in the file; set it as a whole"),
+        (
+            "objectives.macs_g=minimize",
+            "--set objectives.macs_g: objectives is no mapping in the file; set it as a whole",
+        ),
     ],
 )
 def test_a_wrong_override_is_named(complaint, override, message):
     assert complaint(SMALLEST + "objectives: [accuracy, macs_g]\n", override) == message
 
 
-def test_a_path_is_seen_from_the_file_and_then_from_here(load, tmp_path):
+def test_a_path_is_seen_from_the_file_and_then_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "sub" / "near").mkdir(parents=True)
     (tmp_path / "far").mkdir()
     (tmp_path / "sub" / "c.yaml").write_text("data: {source: ./near}")
@@ -210,8 +230,8 @@ def test_a_bare_word_stays_a_name_beside_a_folder_of_that_name(load, tmp_path):
     [
         ("space: {name: vit_smal}", "x.yaml:3: space.name: unknown space 'vit_smal'; did you mean 'vit_small'?"),
         ("sampler: {name: tpee}", "x.yaml:3: sampler.name: unknown sampler 'tpee'; did you mean 'tpe'?"),
-        ("references: [dit_mini]", "x.yaml:3: references: unknown reference network 'dit_mini'; did you mean 'deit_mini'?"),
-        ("training: {augment: [crap]}", "x.yaml:3: training.augment: unknown augmentation 'crap'; did you mean 'crop'?"),
+        ("references: [dit_mini]", "x.yaml:3: references: unknown network 'dit_mini'; did you mean 'deit_mini'?"),
+        ("training: {augment: [crap]}", "x.yaml:3: training.augment: unknown name 'crap'; did you mean 'crop'?"),
     ],
 )
 def test_names_are_checked_against_what_is_registered(load, text, message):
@@ -232,9 +252,26 @@ def test_data_that_are_not_there_are_named(load, tmp_path):
         assert str(caught.value) == message
 
 
+def test_an_error_raised_later_is_placed_by_its_key(load):
+    load(SMALLEST + "space:\n  fix:\n    stage1.width: 7\n")
+    message = "space.fix.stage1.width: 7 is no choice"
+    with pytest.raises(UserError, match=f"^x.yaml:5: {message}$"), placing_errors("x.yaml"):
+        raise UserError(message)
+    with pytest.raises(UserError, match=r"^elsewhere: nothing$"), placing_errors("x.yaml"):
+        raise UserError("elsewhere: nothing")
+
+
+def test_reading_a_campaign_does_not_import_torch():
+    code = "import sys, nas.campaign as c; c.load_campaign(sys.argv[1]); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, str(RUNS / "digits.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_differences_are_sorted_into_what_may_change(load):
     old = load(SMALLEST)
-    new = load(SMALLEST, "budget.trials=9", "execution.workers=3", "execution.device=cpu", "training.lr=0.5", "space.fix.a=3")
+    changes = ("budget.trials=9", "execution.workers=3", "execution.device=cpu", "training.lr=0.5", "space.fix.a=3")
+    new = load(SMALLEST, *changes)
     assert differences(old, old) == []
     assert resumable_changes(old, new) == ["budget.trials: 50 -> 9", "execution.workers: 1 -> 3"]
     assert refused_changes(old, new) == [

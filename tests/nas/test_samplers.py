@@ -12,6 +12,7 @@ from nas.pareto import hypervolume
 from nas.samplers import SAMPLERS, make_sampler
 from nas.samplers.nsga2 import survival_order
 from nas.trial import Trial
+from search_spaces.vit import make_space
 
 ACCURACY = Objective(name="accuracy", direction="maximize")
 LATENCY = Objective(name="latency_ms", direction="minimize")
@@ -56,6 +57,9 @@ class ToySpace:
 
     def crossover(self, a, b, rng):
         return self.repair({k: (a, b)[rng.integers(2)][k] for k in a}, rng)
+
+
+TOY = ToySpace().sample(np.random.default_rng(0))
 
 
 def judged(number, code, state="complete", **values):
@@ -163,6 +167,18 @@ def test_a_space_of_one_network_gives_that_network(name):
     code = {d.name: d.choices[0] for d in space.dimensions}
     history = [judged(i, code) for i in range(30)]
     assert make_sampler(name, TWO, 0).propose(space, history, [], 30, 0)["kind3"] == "a"
+
+
+def test_a_search_of_the_real_space_proposes_valid_networks(name):
+    space = make_space("vit_small", image_size=8, in_chans=1, classes=10, fix={"topology": "pyramid"})
+    sampler, trials = make_sampler(name, TWO, 0, startup=8, population=8), []
+    for number in range(30):
+        code = sampler.propose(space, trials, [t.code for t in trials[-2:]], number, 0)
+        genotype = space.decode(code)
+        assert not space.problems(genotype)
+        assert genotype.topology == "pyramid"
+        values = {"accuracy": number / 30, "latency_ms": sum(s.width * s.depth for s in genotype.stages)}
+        trials.append(replace(judged(number, TOY), code=code, genotype=genotype, values=values))
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2"])

@@ -58,6 +58,13 @@ def test_a_folder_that_cannot_be_written_is_done_without(folder, monkeypatch):
     assert cached("key", LARGE, make)[1] == ["a note"]
 
 
+def test_a_damaged_entry_is_made_again(folder):
+    cached("key", LARGE, make)
+    (folder / "key" / "train_x.npy").write_bytes(b"")
+    assert cached("key", LARGE, make)[0]["train_x"].max() == 3
+    assert not (folder / "key").exists()
+
+
 def test_workers_that_start_together_decode_once(folder):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_work, args=(folder, i)) for i in range(3)]

@@ -27,7 +27,8 @@ def test_pictures_come_back_as_they_were_with_the_names_of_their_folders(tmp_pat
     assert data.class_names == ("cat", "dog")
     assert (data.in_chans, data.image_size) == (3, 6)
     for label, name in enumerate(data.class_names):
-        found = torch.cat([x[y == label] for x, y in ((data.train_x, data.train_y), (data.val_x, data.val_y), (data.test_x, data.test_y))])
+        splits = ((data.train_x, data.train_y), (data.val_x, data.val_y), (data.test_x, data.test_y))
+        found = torch.cat([x[y == label] for x, y in splits])
         expected = pixels[name].transpose(0, 3, 1, 2)
         assert sorted(found.flatten(1).tolist()) == sorted(expected.reshape(20, -1).tolist())
 
@@ -50,7 +51,8 @@ def test_one_unreadable_picture_in_two_hundred_is_noted(tmp_path):
     fill(tmp_path, count=100)
     (tmp_path / "dog" / "007.png").write_bytes(b"no picture")
     data = load_dataset(str(tmp_path), image_size=6, in_chans=3)
-    assert len(data.train_y) + len(data.val_y) + len(data.test_y) == 199 == len(data.train_x) + len(data.val_x) + len(data.test_x)
+    assert sum(map(len, (data.train_y, data.val_y, data.test_y))) == 199
+    assert sum(map(len, (data.train_x, data.val_x, data.test_x))) == 199
     assert len(data.notes) == 1
     assert data.notes[0].startswith("1 of 200 pictures")
     assert "dog/007.png" in data.notes[0]
@@ -73,7 +75,7 @@ def test_pictures_of_different_sizes_need_a_size(tmp_path):
     assert load_dataset(str(tmp_path), image_size=4).train_x.shape[1:] == (3, 4, 4)
 
 
-def empty(root):
+def empty(_root):
     return "the folder is empty"
 
 

@@ -78,7 +78,8 @@ def test_pictures_are_resized_and_brought_to_the_channels_asked_for():
 def test_splits_of_the_source_are_kept(tmp_path):
     rng, parts = np.random.default_rng(0), {}
     for split, count in (("val", 6), ("test", 8)):
-        parts |= {f"{split}_images": rng.integers(256, size=(count, 4, 4), dtype=np.uint8), f"{split}_labels": np.arange(count) % 2}
+        parts[f"{split}_images"] = rng.integers(256, size=(count, 4, 4), dtype=np.uint8)
+        parts[f"{split}_labels"] = np.arange(count) % 2
     images = rng.integers(256, size=(20, 4, 4), dtype=np.uint8)
     data = load_dataset(npz(tmp_path / "a.npz", images, np.arange(20) % 2, **parts), image_size=None)
     assert np.array_equal(data.train_x[:, 0], images)

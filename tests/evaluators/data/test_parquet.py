@@ -52,9 +52,15 @@ def test_files_of_a_folder_or_a_pattern_are_split_by_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("cifar10-test", "test"), ("train-00000-of-00002", "train"), ("my_validation", "val"), ("latest", "train"), ("test_train", "train")],
+    [
+        ("cifar10-test", "test"),
+        ("train-00000-of-00002", "train"),
+        ("my_validation", "val"),
+        ("latest", "train"),
+        ("test/0000", "test"),
+    ],
 )
-def test_the_last_word_of_a_name_tells_the_split(name, split):
+def test_the_last_word_of_a_name_or_the_folder_tells_the_split(name, split):
     assert split_of(Path(f"{name}.parquet")) == split
 
 

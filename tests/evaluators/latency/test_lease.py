@@ -70,7 +70,12 @@ def entered_within(seconds: float, path: Path, kind: str) -> bool:
 
 @pytest.mark.parametrize(
     ("holder", "other", "enters"),
-    [("shared", "shared", True), ("shared", "exclusive", False), ("exclusive", "shared", False), ("exclusive", "exclusive", False)],
+    [
+        ("shared", "shared", True),
+        ("shared", "exclusive", False),
+        ("exclusive", "shared", False),
+        ("exclusive", "exclusive", False),
+    ],
 )
 def test_who_may_enter_beside_whom(holder, other, enters, start, tmp_path):
     start(HOLD, tmp_path / "gpu", holder)
