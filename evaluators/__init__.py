@@ -1,0 +1,34 @@
+"""What is measured: exact costs, latency on a device, accuracy after a short training; and the data it takes."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluators.cost import cost_metrics, count
+    from evaluators.data import load_dataset
+    from evaluators.latency.measure import LatencySettings, measure_latency
+    from evaluators.proxy_training import ProxyTraining, Recipe, evaluate_accuracy
+    from evaluators.registry import EVALUATORS
+
+_WHERE = {
+    "cost_metrics": "evaluators.cost",
+    "count": "evaluators.cost",
+    "load_dataset": "evaluators.data",
+    "LatencySettings": "evaluators.latency.measure",
+    "measure_latency": "evaluators.latency.measure",
+    "ProxyTraining": "evaluators.proxy_training",
+    "Recipe": "evaluators.proxy_training",
+    "evaluate_accuracy": "evaluators.proxy_training",
+    "EVALUATORS": "evaluators.registry",
+}
+__all__ = [
+    "EVALUATORS", "LatencySettings", "ProxyTraining", "Recipe",
+    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_latency",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'evaluators' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from nas.description import describe as show
     from nas.description import sample_architectures as sample
     from nas.errors import UserError
-    from nas.export import export_run as export
+    from nas.exporting import export_run as export
     from nas.folder import write_folder as report
     from nas.genotype import Atom, Genotype, Stage
+    from nas.retraining import train_config as train
     from nas.run import Run, load_run
     from nas.session import search
-    from nas.train import train_config as train
 
 _WHERE = {
     "Campaign": ("nas.campaign", "Campaign"),
     "load_campaign": ("nas.campaign", "load_campaign"),
     "UserError": ("nas.errors", "UserError"),
-    "export": ("nas.export", "export_run"),
+    "export": ("nas.exporting", "export_run"),
     "report": ("nas.folder", "write_folder"),
     "Atom": ("nas.genotype", "Atom"),
     "Genotype": ("nas.genotype", "Genotype"),
@@ -32,7 +32,7 @@ _WHERE = {
     "search": ("nas.session", "search"),
     "show": ("nas.description", "describe"),
     "sample": ("nas.description", "sample_architectures"),
-    "train": ("nas.train", "train_config"),
+    "train": ("nas.retraining", "train_config"),
 }
 __all__ = [
     "Atom", "Campaign", "Genotype", "Run", "Stage", "UserError",

@@ -26,19 +26,21 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Run a search campaign: a front, a report and configs in runs/NAME."""
-    from nas.campaign import check_names, load_campaign
+    from nas.campaign import check_names, load_campaign, placing_errors
 
-    overrides = [*(set_ or []), *([f"name={name}"] if name else [])]
+    overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name else [])]
     loaded = load_campaign(campaign, overrides)
     check_names(loaded, campaign, overrides)
     from nas import session
     from nas.description import dry_run_lines, search_json
 
     if dry_run:
-        lines, data = dry_run_lines(session.prepare(loaded))
+        with placing_errors(campaign, overrides):
+            lines, data = dry_run_lines(session.prepare(loaded))
         return _out(data, as_json, lambda: print("\n".join(lines)))
     _warn_workers(loaded.execution.workers, loaded.execution.cpus, loaded.execution.address)
-    run = session.search(loaded, resume=resume, quiet=as_json)
+    with placing_errors(campaign, overrides):
+        run = session.search(loaded, resume=resume, quiet=as_json)
     _out(search_json(run), as_json, lambda: _print_run(run))
     if run.status == "interrupted":
         print(f"go on with: nas search {campaign} --name {loaded.name} --resume", file=sys.stderr)
@@ -63,7 +65,7 @@ def export(
     output: Output = None,
 ) -> None:
     """Write architectures out: a config, one plain PyTorch file with weights, ONNX."""
-    from nas.export import export_run
+    from nas.exporting import export_run
 
     for path in export_run(run_dir, select=select, to=tuple(t.strip() for t in to.split(",")), output=output):
         print(path)
@@ -78,7 +80,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Train an exported architecture in full; started again, it goes on where it stopped."""
-    from nas.train import train_config
+    from nas.retraining import train_config
 
     trained = train_config(config, data, epochs=epochs, output=output, device=device)
     print(trained)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from evaluators.cost import BYTES, count
+from nas.architecture import ArchitectureConfig, make_config, read_config, save_config
 from nas.errors import UserError, unknown
-from nas.export.config import ArchitectureConfig, make_config, read_config, save_config
 from nas.genotype import Genotype
 from nas.objective import METRICS
 from nas.run import Run

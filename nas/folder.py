@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from nas.export.config import write_config
-from nas.report import write_report
-from nas.report.tables import front_table, trials_table
+from nas.exporting.config import write_config
+from nas.reporting import write_report
+from nas.reporting.tables import front_table, trials_table
 from nas.run import Run
 
 

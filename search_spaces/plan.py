@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+import search_spaces.downsamplers
+import search_spaces.ffn
+import search_spaces.heads
+import search_spaces.locals
+import search_spaces.norms
+import search_spaces.positions
+import search_spaces.reducers
+import search_spaces.stems  # noqa: F401  every family registers its members
 from nas.errors import UserError
 from nas.genotype import Atom, Genotype, Stage
 from search_spaces.costs import Shape

@@ -203,7 +203,7 @@ class VitSpace(Space):
 def _stage(read: Read, group: str, last: bool) -> Stage:
     width, depth, a = read(f"{group}.width"), read(f"{group}.depth"), parsed(read(f"{group}.mixer_a"))
     b, mode, share = _pattern(read, group, a, depth)
-    tail = min(read("tail"), depth - 1) if last and depth > 1 else 0
+    tail = min(read("tail"), depth // 2) if last and depth > 1 else 0
     has_heads = tail > 0 or any(MIXERS[atom.kind].has_heads for atom in (a, b) if atom is not None)
     return Stage(
         width=width,

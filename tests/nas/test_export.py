@@ -16,15 +16,16 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import search_spaces.model  # noqa: F401  registers every part
+import search_spaces
+from nas.architecture import make_config, read_config, save_config
 from nas.errors import UserError
-from nas.export.config import build_config, make_config, read_config, save_config, trial_config
-from nas.export.extract import Extract, write_imports
-from nas.export.folder import export_run, export_trials
-from nas.export.needs import Needs
-from nas.export.onnx_file import write_onnx
-from nas.export.select import select
-from nas.export.torch_file import example_images, torch_source, write_torch
+from nas.exporting.config import trial_config
+from nas.exporting.extract import Extract, write_imports
+from nas.exporting.folder import export_run, export_trials
+from nas.exporting.needs import Needs
+from nas.exporting.onnx_file import write_onnx
+from nas.exporting.select import select
+from nas.exporting.torch_file import example_images, torch_source, write_torch
 from nas.genotype import Atom, Genotype, Stage
 from nas.journal import Journal
 from nas.run import Run
@@ -112,7 +113,7 @@ def test_config_builds_the_network_that_was_trained(run):
     path = export_trials(run, [run.trials[1]], ("config",), run.path / "export")[-1]
     expected = config_of(PLAIN).build(seed=5).eval()
     images = torch.rand(2, 3, 16, 16)
-    assert torch.equal(build_config(path).eval()(images), expected(images))
+    assert torch.equal(search_spaces.load(path).eval()(images), expected(images))
     assert yaml.safe_load(path.read_text())["measured"]["values"] == {"accuracy": 0.85, "macs_g": 2.0}
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import search_spaces.model  # noqa: F401  (registers every part)
+import search_spaces.plan  # noqa: F401  registers every part
 from nas.genotype import Atom
 from search_spaces.downsamplers.convolution import OverlapDown, PatchDown
 from search_spaces.heads.class_attention import ClassAttentionHead

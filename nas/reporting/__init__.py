@@ -1,5 +1,5 @@
 """The report of a campaign: tables, charts, and one page that works offline."""
 
-from nas.report.page import write_report
+from nas.reporting.page import write_report
 
 __all__ = ["write_report"]

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from nas.objective import METRICS
-from nas.report.tables import active_codes
-from nas.report.theme import INK, finish, legend, rows
+from nas.reporting.tables import active_codes
+from nas.reporting.theme import INK, finish, legend, rows
 from nas.run import Run
 
 ENOUGH, SHOWN = 20, 12  # trials needed; dimensions drawn

@@ -9,7 +9,7 @@ import pandas as pd
 from nas.errors import UserError
 from nas.objective import METRICS, losses
 from nas.pareto import knee_index
-from nas.report.classes import main_class
+from nas.reporting.classes import main_class
 from nas.run import Run
 from nas.trial import Trial
 

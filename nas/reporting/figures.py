@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from nas.objective import Objective
-from nas.report import front, importance, mechanisms, progress, spending
-from nas.report.theme import name_of, noun_of
+from nas.reporting import front, importance, mechanisms, progress, spending
+from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.errors import UserError
-from nas.export.source import Foreign, Module, Symbol, bound, names, read_module, registers, targets
+from nas.exporting.source import Foreign, Module, Symbol, bound, names, read_module, registers, targets
 
 ALWAYS = {"forward", "init_weights", "init_special"}
 NEVER = {"about", "search"}

@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from nas.objective import losses
 from nas.pareto import hypervolume, reference_point
-from nas.report import spending
-from nas.report.classes import COLOURS, main_class
-from nas.report.conditions import conditions
-from nas.report.figures import Figure, figures
-from nas.report.panel import measured, metrics_of, panel
-from nas.report.tables import (
+from nas.reporting import spending
+from nas.reporting.classes import COLOURS, main_class
+from nas.reporting.conditions import conditions
+from nas.reporting.figures import Figure, figures
+from nas.reporting.panel import measured, metrics_of, panel
+from nas.reporting.tables import (
     export_command,
     failures_table,
     front_table,
@@ -27,7 +27,7 @@ from nas.report.tables import (
     rejections_table,
     train_command,
 )
-from nas.report.theme import duration, name_of, number
+from nas.reporting.theme import duration, name_of, number
 from nas.run import Run
 
 PICTURE_WIDTH = 880  # pixels; the PNG has twice as many
@@ -84,7 +84,7 @@ def write_file(path: Path, content: str | bytes) -> Path:
 def page(run: Run, drawn: list[Figure]) -> str:
     """The HTML of a run; every text in it is escaped by the template."""
     environment = Environment(
-        loader=PackageLoader("nas.report", "."),
+        loader=PackageLoader("nas.reporting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

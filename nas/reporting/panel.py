@@ -4,8 +4,8 @@ from typing import Any
 
 from nas.genotype import Atom, Genotype, Stage
 from nas.objective import METRICS
-from nas.report.classes import block_shares, main_class
-from nas.report.theme import duration, interval, name_of, number
+from nas.reporting.classes import block_shares, main_class
+from nas.reporting.theme import duration, interval, name_of, number
 from nas.run import Run
 from nas.trial import Trial
 

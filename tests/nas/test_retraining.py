@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import search_spaces
 from evaluators.data import load_dataset
 from evaluators.proxy_training import ProxyTraining, Recipe, evaluate_accuracy
+from nas.architecture import Conditions, Measured, make_config, save_config
 from nas.errors import UserError
-from nas.export.config import Conditions, Measured, build_config, make_config, save_config
 from nas.genotype import Atom, Genotype, Stage
-from nas.train import train_config
+from nas.retraining import train_config
 
 TINY = Genotype(
     topology="plain",
@@ -44,7 +45,7 @@ def train(path, output, epochs=2, **more):
 def test_training_learns_and_leaves_a_config_that_scores_the_same(config_path, tmp_path):
     trained = train(config_path, tmp_path / "out", epochs=4)
     data = load_dataset("digits", image_size=8)
-    network = build_config(tmp_path / "out" / "config.yaml")
+    network = search_spaces.load(tmp_path / "out" / "config.yaml")
     test = evaluate_accuracy(network, data.test_x, data.test_y, data, device="cpu", batch_size=64)
     assert test == pytest.approx(trained.test_accuracy)
     rows = list(csv.DictReader((tmp_path / "out" / "history.csv").open()))
@@ -100,7 +101,7 @@ def test_other_classes_get_a_new_head(tmp_path, capsys):
     path = write(tmp_path / "two.yaml", classes=["cat", "dog"])
     trained = train(path, tmp_path / "out", epochs=1)
     assert "the data have 10 classes where the file has 2" in trained.notes[-1]
-    assert build_config(tmp_path / "out" / "config.yaml").head.fc.out_features == 10
+    assert search_spaces.load(tmp_path / "out" / "config.yaml").head.fc.out_features == 10
     assert "epoch 1/1" in capsys.readouterr().err
 
 
@@ -119,10 +120,10 @@ def test_damaged_checkpoints_and_missing_devices_are_one_line(config_path, tmp_p
 def test_state_survives_a_round_trip(config_path):
     data = load_dataset("digits", image_size=8)
     recipe = Recipe(epochs=2, batch_size=256, ema=0.9, mixup=0.2)
-    first = ProxyTraining(build_config(config_path), data, recipe, device="cpu", seed=0)
+    first = ProxyTraining(search_spaces.build(config_path), data, recipe, device="cpu", seed=0)
     next(first.run())
     tensors, facts = first.state()
-    second = ProxyTraining(build_config(config_path), data, recipe, device="cpu", seed=1)
+    second = ProxyTraining(search_spaces.build(config_path), data, recipe, device="cpu", seed=1)
     second.load_state(tensors, json.loads(json.dumps(facts)))
     again = second.state()
     assert again[1] == facts

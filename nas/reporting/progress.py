@@ -7,8 +7,8 @@ import pandas as pd
 
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
-from nas.report.classes import colours_of, main_class
-from nas.report.theme import ACCENT, INK, finish, legend, noun_of, number, rows
+from nas.reporting.classes import colours_of, main_class
+from nas.reporting.theme import ACCENT, INK, finish, legend, noun_of, number, rows
 from nas.run import Run
 from nas.trial import Trial
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas.architecture import ArchitectureConfig
 from nas.errors import UserError
-from nas.export.config import ArchitectureConfig
-from nas.export.torch_file import example_images
+from nas.exporting.torch_file import example_images
 
 OPSET = 20
 TOLERANCE = 1e-4  # between ONNX Runtime and PyTorch

@@ -13,18 +13,18 @@ from sklearn.linear_model import LinearRegression
 
 from nas.campaign import Campaign
 from nas.genotype import Atom, Genotype, Stage
-from nas.report import write_report
-from nas.report.classes import main_class
-from nas.report.figures import figures
-from nas.report.front import axes_of, draw_front, front_points
-from nas.report.importance import ENOUGH, encode, held_out_importance, importance_table
-from nas.report.labels import SIDES, PlotArea, along, label_box, overlap, place_labels
-from nas.report.mechanisms import mechanism_table, stage_table, uses_table
-from nas.report.page import embedded, page
-from nas.report.progress import busy_seconds, curves_table, hypervolume_table
-from nas.report.spending import phases_table, states_table
-from nas.report.tables import front_table, markdown, rejections_table, trials_table
-from nas.report.theme import duration, interval, number
+from nas.reporting import write_report
+from nas.reporting.classes import main_class
+from nas.reporting.figures import figures
+from nas.reporting.front import axes_of, draw_front, front_points
+from nas.reporting.importance import ENOUGH, encode, held_out_importance, importance_table
+from nas.reporting.labels import SIDES, PlotArea, along, label_box, overlap, place_labels
+from nas.reporting.mechanisms import mechanism_table, stage_table, uses_table
+from nas.reporting.page import embedded, page
+from nas.reporting.progress import busy_seconds, curves_table, hypervolume_table
+from nas.reporting.spending import phases_table, states_table
+from nas.reporting.tables import front_table, markdown, rejections_table, trials_table
+from nas.reporting.theme import duration, interval, number
 from nas.run import Rejection, Run
 from nas.trial import Point, Trial
 

@@ -8,10 +8,22 @@ import pandas as pd
 
 from nas.objective import METRICS, Objective
 from nas.pareto import front_indices
-from nas.report.classes import colours_of, main_class
-from nas.report.labels import SIDES, PlotArea, along, place_labels
-from nas.report.tables import knee_of
-from nas.report.theme import INK, NARROW, QUIET, axis_format, finish, interval, legend, name_of, number, rows, scale_of
+from nas.reporting.classes import colours_of, main_class
+from nas.reporting.labels import SIDES, PlotArea, along, place_labels
+from nas.reporting.tables import knee_of
+from nas.reporting.theme import (
+    INK,
+    NARROW,
+    QUIET,
+    axis_format,
+    finish,
+    interval,
+    legend,
+    name_of,
+    number,
+    rows,
+    scale_of,
+)
 from nas.run import Run
 from nas.trial import Trial
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.architecture import ArchitectureConfig
 from nas.errors import UserError
-from nas.export.config import ArchitectureConfig
-from nas.export.expression import expression
-from nas.export.extract import Extract, write_imports
-from nas.export.needs import Needs, StandIn
-from nas.export.source import Foreign, Symbol
+from nas.exporting.expression import expression
+from nas.exporting.extract import Extract, write_imports
+from nas.exporting.needs import Needs, StandIn
+from nas.exporting.source import Foreign, Symbol
 from nas.genotype import Atom
 from search_spaces.layer import Layer
 from search_spaces.parts import NORMS

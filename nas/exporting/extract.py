@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from nas.export.needs import Needs, symbol_of
-from nas.export.source import Foreign, Module, Symbol, bound, first_line, quoted, read_module, registers
+from nas.exporting.needs import Needs, symbol_of
+from nas.exporting.source import Foreign, Module, Symbol, bound, first_line, quoted, read_module, registers
 
 Edit = tuple[int, int, bytes]  # replace these bytes of a module
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.architecture import ArchitectureConfig, save_config
 from nas.errors import UserError, unknown
-from nas.export.config import ArchitectureConfig, save_config, trial_config
-from nas.export.select import select as choose
+from nas.exporting.config import trial_config
+from nas.exporting.select import select as choose
 from nas.run import Run, load_run
 from nas.trial import Trial
 
@@ -20,7 +21,7 @@ UNTRAINED = "UNTRAINED: this trial kept no weights, those here are random"
 def export_run(
     run_dir: str | Path, select: str = "knee", to: Sequence[str] = ("config",), output: str | Path | None = None
 ) -> list[Path]:
-    """Write the chosen trials (see nas.export.select) to `output`, by default RUN_DIR/export; returns the files.
+    """Write the chosen trials (see nas.exporting.select) to `output`, by default RUN_DIR/export; returns the files.
 
     Works on running and broken campaigns. Raises UserError for unknown trials or formats and what cannot be written.
     """
@@ -54,11 +55,11 @@ def _export(run: Run, trial: Trial, to: Sequence[str], output: Path) -> list[Pat
     if "config" in to:
         files.append(save_config(config, stem.with_suffix(".yaml")))
     if "torch" in to:
-        from nas.export.torch_file import write_torch
+        from nas.exporting.torch_file import write_torch
 
         files.append(write_torch(network, config, stem.with_suffix(".py")))
     if "onnx" in to:
-        from nas.export.onnx_file import write_onnx
+        from nas.exporting.onnx_file import write_onnx
 
         write_onnx(network, config, stem.with_suffix(".onnx"))
         files.append(stem.with_suffix(".onnx"))

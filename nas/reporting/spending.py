@@ -5,8 +5,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from nas.report.tables import PHASES
-from nas.report.theme import duration, finish, legend, rows
+from nas.reporting.tables import PHASES
+from nas.reporting.theme import duration, finish, legend, rows
 from nas.run import Run
 from nas.trial import STATES
 

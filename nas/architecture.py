@@ -1,7 +1,6 @@
 """An architecture as a YAML file: everything it takes to build it again, what was measured, and how."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +13,9 @@ from nas.errors import UserError
 from nas.genotype import Genotype
 from nas.objective import METRICS
 from nas.settings import as_tuple
-from nas.trial import Trial
 from nas.yaml_file import Document, read_yaml
 
 if TYPE_CHECKING:
-    from nas.run import Run
     from search_spaces.model import Network
 
 FORMAT = "vitnas-architecture"
@@ -156,33 +153,8 @@ def make_config(
         classes=tuple(classes),
         architecture=tuple(_stages(genotype, image_size)),
         hash=genotype.hash(),
-        **{"versions": _versions(environment("cpu")), **more},
+        **{"versions": recorded_versions(environment("cpu")), **more},
     )
-
-
-def trial_config(trial: Trial, run: "Run", weights: str | None = None) -> ArchitectureConfig:
-    """The config of a trial, with what was measured. Raises UserError when the run does not say what its data were."""
-    data = run.environment.get("data")
-    if not isinstance(data, dict):
-        raise UserError(f"{run.path}: the record says nothing about its data (environment.data); it cannot be exported")
-    return make_config(
-        trial.genotype,
-        name=f"{run.campaign.name} {trial.name}",
-        image_size=data["image_size"],
-        in_chans=data["in_chans"],
-        classes=data["class_names"],
-        mean=data["mean"],
-        std=data["std"],
-        measured=_measured(trial, run, data) if trial.values else None,
-        versions=_versions(run.environment),
-        notes=_notes(trial),
-        weights=weights,
-    )
-
-
-def write_config(trial: Trial, run: "Run", path: Path, weights: str | None = None) -> Path:
-    """Write the config of a trial; `weights` is relative to the file."""
-    return save_config(trial_config(trial, run, weights), path)
 
 
 def save_config(config: ArchitectureConfig, path: Path) -> Path:
@@ -204,20 +176,6 @@ def read_config(path: str | Path) -> ArchitectureConfig:
     return config
 
 
-def build_config(path: str | Path) -> "Network":
-    """The network of an architecture file, with its weights when it names some."""
-    from safetensors.torch import load_file
-
-    config = read_config(path)
-    network = config.build()
-    if config.weights is not None:
-        weights = Path(path).parent / config.weights
-        if not weights.is_file():
-            raise UserError(f"{path}: weights: no such file {config.weights}")
-        network.load_state_dict(load_file(weights))
-    return network
-
-
 def _check_version(document: Document) -> None:
     """Before all else: a newer file may have keys that this vitnas does not know."""
     found, version = document.data.get("format"), document.data.get("version", VERSION)
@@ -230,8 +188,7 @@ def _check_version(document: Document) -> None:
 
 def _check_consistent(config: ArchitectureConfig, document: Document) -> None:
     """What one key alone cannot show: the mechanisms exist, the image leaves tokens, one mean per channel."""
-    import search_spaces.model  # noqa: F401  every part registers itself there
-    from evaluators.cost import count
+    import torch
 
     for key in ("mean", "std"):
         if len(getattr(config.input, key)) != config.input.in_chans:
@@ -240,14 +197,14 @@ def _check_consistent(config: ArchitectureConfig, document: Document) -> None:
     if min(config.input.std) <= 0:
         raise UserError(f"{document.place(('input', 'std'))}: input.std: expected numbers above 0")
     try:
-        count(config.network, image_size=config.input.grid, in_chans=config.input.in_chans, classes=len(config.classes))
+        with torch.device("meta"):
+            config.build()
     except (UserError, TypeError, KeyError, ZeroDivisionError) as error:
         raise UserError(f"{document.place(('genotype',))}: genotype: {error}") from None
 
 
 def _stages(genotype: Genotype, image_size: int | tuple[int, int]) -> Iterator[dict[str, Any]]:
     """The resolved architecture, for reading."""
-    import search_spaces.model  # noqa: F401  every part registers itself there
     from search_spaces.plan import plan
 
     for number, resolved in enumerate(plan(genotype, image_size=image_size).stages, start=1):
@@ -264,35 +221,6 @@ def _stages(genotype: Genotype, image_size: int | tuple[int, int]) -> Iterator[d
         }
 
 
-def _measured(trial: Trial, run: "Run", data: dict[str, Any]) -> Measured:
-    campaign, moment = run.campaign, trial.finished or trial.started
-    return Measured(
-        values=trial.values,
-        intervals=trial.intervals,
-        test_accuracy=run.test_accuracy.get(trial.number),
-        conditions=Conditions(
-            campaign=campaign.name,
-            trial=trial.number,
-            kind=trial.kind,
-            date=datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds"),
-            data=campaign.data.source,
-            fingerprint=data.get("fingerprint"),
-            limit=campaign.data.limit,
-            device=run.environment.get("device_name") or run.environment.get("device") or "unknown",
-            seed=campaign.seed,
-            recipe=campaign.training.model_dump(mode="json"),
-            latency=campaign.latency.model_dump(mode="json"),
-        ),
-    )
-
-
-def _notes(trial: Trial) -> tuple[str, ...]:
-    if trial.state == "complete":
-        return trial.notes
-    reason = f" ({trial.error})" if trial.error else ""
-    return (*trial.notes, f"state of the trial: {trial.state}{reason}")
-
-
-def _versions(found: dict[str, Any]) -> dict[str, str | None]:
+def recorded_versions(found: dict[str, Any]) -> dict[str, str | None]:
     versions = found.get("versions", {})
     return {name: versions.get(name) for name in _RECORDED} | {"commit": found.get("commit")}

@@ -5,8 +5,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from nas.report.classes import block_shares, class_of, colours_of
-from nas.report.theme import INK, finish, legend, rows
+from nas.reporting.classes import block_shares, class_of, colours_of
+from nas.reporting.theme import INK, finish, legend, rows
 from nas.run import Run
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from evaluators.data import Dataset, load_dataset
 from evaluators.proxy_training import ProxyTraining, Recipe, TrainingFailed, evaluate_accuracy
+from nas.architecture import ArchitectureConfig, Conditions, Measured, make_config, read_config, save_config
 from nas.environment import device_name
 from nas.errors import UserError
-from nas.export.config import ArchitectureConfig, Conditions, Measured, make_config, read_config, save_config
 from nas.trial import Point
 
 WARMUP_SHARE = 0.05  # of the epochs
