@@ -18,7 +18,11 @@ class FreeWorker:
     def steps(self, job: Job) -> Iterator[Step]:
         accuracy = formula(Genotype.from_json(job.genotype))
         yield Point(epoch=1, loss=1 - accuracy, accuracy=accuracy, seconds=0.0)
-        yield Outcome(state="complete", values={"accuracy": accuracy}, curve=(Point(epoch=1, loss=1 - accuracy, accuracy=accuracy, seconds=0.0),))
+        yield Outcome(
+            state="complete",
+            values={"accuracy": accuracy},
+            curve=(Point(epoch=1, loss=1 - accuracy, accuracy=accuracy, seconds=0.0),),
+        )
 
 
 def formula(genotype: Genotype) -> float:

@@ -1,6 +1,6 @@
 """What a search costs beside its trials: wall time per trial when the trials themselves are free.
 
-    python benchmarks/overhead.py [--trials 200] [--backend ray|inline] [--sampler tpe] [--json FILE]
+python benchmarks/overhead.py [--trials 200] [--backend ray|inline] [--sampler tpe] [--json FILE]
 """
 
 import argparse

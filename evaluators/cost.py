@@ -39,7 +39,9 @@ class CostReport:
         return {"params_m": self.total.params / 1e6, "macs_g": self.total.macs / 1e9, "memory_mb": memory / 1e6}
 
 
-def cost_metrics(genotype: Genotype, *, image_size: int | Grid, in_chans: int = 3, classes: int = 1000) -> dict[str, float]:
+def cost_metrics(
+    genotype: Genotype, *, image_size: int | Grid, in_chans: int = 3, classes: int = 1000
+) -> dict[str, float]:
     """params_m, macs_g and memory_mb of a genotype."""
     return count(genotype, image_size=image_size, in_chans=in_chans, classes=classes).metrics()
 
@@ -56,7 +58,9 @@ def _rows(resolved: Plan) -> Iterator[Row]:
     stem = STEMS[genotype.stem.kind].cost(
         in_chans=resolved.in_chans, dim=first.stage.width, image_size=resolved.image_size, **genotype.stem.params
     )
-    yield Row(stage=0, block=0, part="stem", name=str(genotype.stem), tokens=first.in_grid[0] * first.in_grid[1], cost=stem)
+    yield Row(
+        stage=0, block=0, part="stem", name=str(genotype.stem), tokens=first.in_grid[0] * first.in_grid[1], cost=stem
+    )
     for index, stage in enumerate(resolved.stages, start=1):
         yield from _stage_rows(index, stage)
     shape = resolved.last_shape

@@ -20,7 +20,9 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", he
 def search(
     campaign: Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")],
     name: Annotated[str | None, typer.Option(help="Run folder under runs/; the file's name by default.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped or killed campaign.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, run nothing.")] = False,
     as_json: Json = False,
@@ -87,7 +89,10 @@ def train(
 
 
 @app.command()
-def show(config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="A config, or a name from the zoo.")], as_json: Json = False) -> None:
+def show(
+    config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="A config, or a name from the zoo.")],
+    as_json: Json = False,
+) -> None:
     """Stages, tokens, parameters, MACs and activation memory by block, taxonomy classes."""
     from nas.description import describe, print_description
 
@@ -97,7 +102,9 @@ def show(config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="A co
 
 @app.command()
 def sample(
-    space_or_campaign: Annotated[str, typer.Argument(metavar="SPACE_OR_CAMPAIGN", help="A space's name or a campaign file.")],
+    space_or_campaign: Annotated[
+        str, typer.Argument(metavar="SPACE_OR_CAMPAIGN", help="A space's name or a campaign file.")
+    ],
     count: Annotated[int, typer.Option(min=1)] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     output: Output = None,
@@ -106,13 +113,16 @@ def sample(
     """Draw random valid architectures; with --output as configs."""
     from nas.description import sample_architectures
 
-    for line in sample_architectures(space_or_campaign, count=count, seed=seed, output=output, image_size=image_size or None):
+    for line in sample_architectures(
+        space_or_campaign, count=count, seed=seed, output=output, image_size=image_size or None
+    ):
         print(line)
 
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="spaces|mechanisms|samplers|evaluators|datasets|zoo")], as_json: Json = False
+    what: Annotated[str, typer.Argument(metavar="spaces|mechanisms|samplers|evaluators|datasets|zoo")],
+    as_json: Json = False,
 ) -> None:
     """What there is to choose from."""
     from nas.description import LISTS, print_rows
@@ -148,7 +158,10 @@ def _warn_workers(workers: int, cpus: float, address: str | None) -> None:
 
     cores = os.cpu_count() or 1
     if address is None and workers * cpus > cores:
-        print(f"warning: {workers} workers of {cpus:g} CPUs on {cores} cores; trials will slow each other down", file=sys.stderr)
+        print(
+            f"warning: {workers} workers of {cpus:g} CPUs on {cores} cores; trials will slow each other down",
+            file=sys.stderr,
+        )
 
 
 def main() -> None:

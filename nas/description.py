@@ -46,7 +46,11 @@ def describe(config: str) -> dict[str, Any]:
 def _load(config: str) -> tuple[Genotype, dict[str, Any], str]:
     if config in ZOO and not Path(config).exists():
         entry = ZOO[config]
-        return entry.build(entry.image_size), {"image_size": entry.image_size, "in_chans": 3, "classes": entry.classes}, config
+        return (
+            entry.build(entry.image_size),
+            {"image_size": entry.image_size, "in_chans": 3, "classes": entry.classes},
+            config,
+        )
     if not Path(config).exists() and not config.endswith((".yaml", ".yml")):
         raise unknown("config file or zoo network", config, ZOO)
     read = read_config(Path(config))
@@ -65,7 +69,9 @@ def print_description(data: dict[str, Any]) -> None:
     totals = data["totals"]
     print(f"{data['name']}: {data['architecture']}")
     print(f"image {data['image_size']}, {data['classes']} classes, hash {data['hash']}")
-    print(f"{totals['params']:,} parameters, {totals['macs']:,} MACs, {totals['memory_mb']:.3g} MB weights and activations in float32")
+    print(
+        f"{totals['params']:,} parameters, {totals['macs']:,} MACs, {totals['memory_mb']:.3g} MB weights and activations in float32"
+    )
     print(f"taxonomy: {', '.join(data['taxonomy'])}\n")
     print_rows([
         {**r, "params": f"{r['params']:,}", "macs": f"{r['macs']:,}", "activation_kb": f"{r['activation_kb']:.1f}", "class": r["class"] or ""}
@@ -95,7 +101,9 @@ def sample_architectures(
         if proposer is not None:
             code = proposer.repair(code, rng, steps=400)
         genotype = space.decode(code)
-        config = make_config(genotype, name=f"sample-{i}", image_size=space.image_size, in_chans=space.in_chans, classes=names)
+        config = make_config(
+            genotype, name=f"sample-{i}", image_size=space.image_size, in_chans=space.in_chans, classes=names
+        )
         found.append(_write_or_show(config, genotype, output, i))
     return found
 

@@ -170,7 +170,7 @@ class Genotype:
         return _decode(cls, {**data, "stages": parsed}, where)
 
     def hash(self) -> str:
-        """"g" and eleven hexadecimal digits of the SHA-256 of the canonical JSON; the letter keeps readers of YAML and
+        """ "g" and eleven hexadecimal digits of the SHA-256 of the canonical JSON; the letter keeps readers of YAML and
         CSV from taking it for a number. Canonicalise first (Space.canonical)."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return "g" + hashlib.sha256(text.encode()).hexdigest()[:11]

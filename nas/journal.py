@@ -45,12 +45,16 @@ class Journal:
         if good_bytes < self.path.stat().st_size:
             torn = self.path.stat().st_size - good_bytes
             self._file.truncate(good_bytes)
-            self.repaired = f"{self.path}: the last line was torn by a crash; cut off {torn} bytes, nothing finished was lost"
+            self.repaired = (
+                f"{self.path}: the last line was torn by a crash; cut off {torn} bytes, nothing finished was lost"
+            )
         if not self.events:
             self.append("journal", version=VERSION)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def append(self, event: str, **payload: Any) -> Event:
@@ -64,7 +68,9 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._recover(start)
-            raise DiskFullError(f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe") from error
+            raise DiskFullError(
+                f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe"
+            ) from error
         self.events.append(body)
         return body
 
@@ -105,7 +111,9 @@ def _read(path: Path) -> tuple[list[Event], int]:
         events.append(event)
         size = end
     if events and events[0].get("version", 0) > VERSION:
-        raise UserError(f"{path}: written by a newer vitnas (journal version {events[0]['version']}; this one reads up to {VERSION})")
+        raise UserError(
+            f"{path}: written by a newer vitnas (journal version {events[0]['version']}; this one reads up to {VERSION})"
+        )
     return events, size
 
 

@@ -56,7 +56,9 @@ class Loop:
         if candidate is None:
             return None
         number = self._next_number()
-        return self._start("search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.costs)
+        return self._start(
+            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.costs
+        )
 
     def measured(self, job: Job, latency: Measured) -> None:
         self._record("measured", trial=job.trial, hash=job.hash, device=self.device, latency=asdict(latency))
@@ -105,7 +107,14 @@ class Loop:
     ) -> Job:
         number = self._next_number()
         self._record(
-            "started", trial=number, kind=kind, name=name, code=code, genotype=genotype.to_json(), hash=name_hash, costs=costs
+            "started",
+            trial=number,
+            kind=kind,
+            name=name,
+            code=code,
+            genotype=genotype.to_json(),
+            hash=name_hash,
+            costs=costs,
         )
         return self._job(self.history.trials[number])
 
@@ -152,5 +161,3 @@ class Loop:
 def untrained(trial: Trial) -> bool:
     """Turned away by a measured constraint before training began."""
     return trial.state == "infeasible" and not trial.curve
-
-

@@ -27,14 +27,18 @@ class OptunaMirror:
     def __init__(self, campaign: Campaign, space: Space, folder: Path, trials: list[Trial]) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
         self.objectives = campaign.objective_list
-        self.distributions: dict[str, BaseDistribution] = {d.name: CategoricalDistribution(d.choices) for d in space.dimensions}
+        self.distributions: dict[str, BaseDistribution] = {
+            d.name: CategoricalDistribution(d.choices) for d in space.dimensions
+        }
         path = folder / "optuna.log"
         path.unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
             self.study = optuna.create_study(
-                storage=storage, study_name=campaign.name, directions=[StudyDirection[o.direction.upper()] for o in self.objectives]
+                storage=storage,
+                study_name=campaign.name,
+                directions=[StudyDirection[o.direction.upper()] for o in self.objectives],
             )
             self.study.set_metric_names([METRICS[o.name].label for o in self.objectives])
         for trial in trials:
@@ -50,6 +54,11 @@ class OptunaMirror:
                 values=[trial.values[o.name] for o in self.objectives] if complete else None,
                 params=dict(trial.code),
                 distributions=self.distributions,
-                user_attrs={"trial": trial.number, "hash": trial.hash, "architecture": str(trial.genotype), **trial.values},
+                user_attrs={
+                    "trial": trial.number,
+                    "hash": trial.hash,
+                    "architecture": str(trial.genotype),
+                    **trial.values,
+                },
             )
         )

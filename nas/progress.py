@@ -56,7 +56,9 @@ class SearchProgress:
         seconds = (trial.finished or 0.0) - trial.started
         where = f"[{self._done()}/{self.loop.campaign.budget.trials}, {self._left()} left]"
         reason = f"  {trial.error}" if trial.error else ""
-        return f"{where} {trial.name}: {trial.state}  {numbers}  {seconds:.1f} s  {trial.genotype}{reason}".replace("[", r"\[", 1)
+        return f"{where} {trial.name}: {trial.state}  {numbers}  {seconds:.1f} s  {trial.genotype}{reason}".replace(
+            "[", r"\[", 1
+        )
 
     def _refresh(self) -> None:
         self._bar.update(self._task, completed=self._done(), status=self._status())
@@ -79,7 +81,9 @@ class SearchProgress:
 
     def _done(self) -> int:
         assert self.loop is not None
-        return sum(t.kind == "search" and t.state not in ("running", "queued") for t in self.loop.history.trials.values())
+        return sum(
+            t.kind == "search" and t.state not in ("running", "queued") for t in self.loop.history.trials.values()
+        )
 
     def _left(self) -> str:
         """By the pace of this session and by the budget, whichever ends first."""
@@ -106,7 +110,11 @@ def front_lines(trials: list[Trial], metrics: tuple[str, ...]) -> list[list[str]
     """The front as rows of words: name, metrics with units, architecture."""
     rows = []
     for trial in trials:
-        cells = [f"{trial.values[m]:.4f}" if m == "accuracy" else f"{trial.values[m]:.4g}" for m in metrics if m in trial.values]
+        cells = [
+            f"{trial.values[m]:.4f}" if m == "accuracy" else f"{trial.values[m]:.4g}"
+            for m in metrics
+            if m in trial.values
+        ]
         rows.append([trial.name, *cells, str(trial.genotype)])
     return rows
 

@@ -51,7 +51,9 @@ class Proposer:
         seed: int,
     ) -> None:
         self.space, self.sampler, self.costs, self.seed = space, sampler, costs, seed
-        self.constraints = [c for c in constraints if c.metric in METRICS and c.metric not in ("accuracy", "latency_ms")]
+        self.constraints = [
+            c for c in constraints if c.metric in METRICS and c.metric not in ("accuracy", "latency_ms")
+        ]
 
     def next(
         self, trials: Sequence[Trial], number: int, refused: Callable[[Refusal], None], taken: set[str]

@@ -37,8 +37,8 @@ class SpaceSettings(Section):
 
     name: str = Field(default="vit_small", description="the name of a space")
     fix: dict[str, Choice] = Field(default={}, description="a mapping from dimension to its one choice")
-    narrow: dict[str, Annotated[tuple[Choice, ...], BeforeValidator(as_tuple)]] = Field(default=
-        {}, description="a mapping from dimension to a list of choices"
+    narrow: dict[str, Annotated[tuple[Choice, ...], BeforeValidator(as_tuple)]] = Field(
+        default={}, description="a mapping from dimension to a list of choices"
     )
 
     @model_validator(mode="after")

@@ -213,14 +213,18 @@ def measure_together(campaign: Campaign, genotypes: dict[str, dict[str, Any]]) -
     """All networks in one session, rounds interleaved, so that drift hits them alike. For the final front."""
     device, data = resolve_device(campaign.execution.device), dataset_of(campaign)
     networks: dict[str, nn.Module] = {
-        name: build(Genotype.from_json(g), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes).to(device)
+        name: build(Genotype.from_json(g), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes).to(
+            device
+        )
         for name, g in genotypes.items()
     }
     with DeviceLease(lease_path(device)).exclusive():
         return _latencies(networks, campaign, data, device)
 
 
-def accuracies_on_test(campaign: Campaign, folder: Path, members: dict[int, tuple[dict[str, Any], str]]) -> dict[int, float]:
+def accuracies_on_test(
+    campaign: Campaign, folder: Path, members: dict[int, tuple[dict[str, Any], str]]
+) -> dict[int, float]:
     """Accuracy on the test split from kept weights: trial number -> (genotype, checkpoint). Empty without a test split."""
     from safetensors.torch import load_file
 
@@ -233,7 +237,9 @@ def accuracies_on_test(campaign: Campaign, folder: Path, members: dict[int, tupl
             Genotype.from_json(genotype), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes
         )
         network.load_state_dict(load_file(folder / checkpoint))
-        found[number] = evaluate_accuracy(network.to(device), data.test_x, data.test_y, data, device=device, batch_size=256)
+        found[number] = evaluate_accuracy(
+            network.to(device), data.test_x, data.test_y, data, device=device, batch_size=256
+        )
     return found
 
 

@@ -61,9 +61,7 @@ def _build_stage(resolved: StagePlan, drop_path: list[float]) -> "EncoderStage":
     reduce_after = 0
     if resolved.reduction is not None:
         reduce_after, atom = resolved.reduction
-        reducer = REDUCERS[atom.kind](
-            dim=stage.width, tokens=grid[0] * grid[1], prefix=resolved.prefix, **atom.params
-        )
+        reducer = REDUCERS[atom.kind](dim=stage.width, tokens=grid[0] * grid[1], prefix=resolved.prefix, **atom.params)
     return EncoderStage(
         down=down,
         cls_token=ExtraTokens(stage.width, 1) if resolved.cls_token else Identity(),
@@ -124,7 +122,9 @@ class Network(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[-2:]) != tuple(self.image_size):
-            raise ValueError(f"built for images of {self.image_size}, got {tuple(x.shape[-2:])}; build it again for that size")
+            raise ValueError(
+                f"built for images of {self.image_size}, got {tuple(x.shape[-2:])}; build it again for that size"
+            )
         return self.head(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:

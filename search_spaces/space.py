@@ -161,9 +161,7 @@ class Space:
             found[name] = self.by_name[name].sample(rng, other_than=found[name])
         return None
 
-    def restrict(
-        self, fix: Mapping[str, Any] | None = None, narrow: Mapping[str, Sequence[Any]] | None = None
-    ) -> Self:
+    def restrict(self, fix: Mapping[str, Any] | None = None, narrow: Mapping[str, Sequence[Any]] | None = None) -> Self:
         """A space with some dimensions fixed to one choice and others narrowed to a few.
 
         Keys are names, patterns such as "stage*.mixer_a", or "mixers" for all mixer dimensions; choices are exact

@@ -17,7 +17,9 @@ class InlineExecutor:
 
     about: ClassVar[str] = "one trial after another in this process"
 
-    def __init__(self, campaign: Campaign, folder: Path, make_worker: Callable[[Campaign, Path], Worker] = Worker) -> None:
+    def __init__(
+        self, campaign: Campaign, folder: Path, make_worker: Callable[[Campaign, Path], Worker] = Worker
+    ) -> None:
         self.campaign, self.folder, self.make_worker = campaign, folder, make_worker
 
     def __enter__(self) -> Self:

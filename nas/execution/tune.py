@@ -22,7 +22,9 @@ from nas.trial import Job, Outcome, Point
 from nas.worker import Measured, Step, Worker
 
 T = TypeVar("T")
-SCRATCH = ".tune"  # in the run folder while a search runs: Tune insists on keeping a state of its own, which nobody reads
+SCRATCH = (
+    ".tune"  # in the run folder while a search runs: Tune insists on keeping a state of its own, which nobody reads
+)
 REPORT_SECONDS = 1.0  # how long a trial goes on before it reports; bounds the traffic of many short epochs
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the journal is the record
@@ -44,7 +46,9 @@ class TuneExecutor:
 
     about: ClassVar[str] = "Ray Tune: parallel trials, clusters, fractions of a GPU"
 
-    def __init__(self, campaign: Campaign, folder: Path, make_worker: Callable[[Campaign, Path], Worker] = Worker) -> None:
+    def __init__(
+        self, campaign: Campaign, folder: Path, make_worker: Callable[[Campaign, Path], Worker] = Worker
+    ) -> None:
         self.campaign, self.folder, self.make_worker = campaign, folder.resolve(), make_worker
 
     def __enter__(self) -> Self:
@@ -69,7 +73,10 @@ class TuneExecutor:
         settings, feed = self.campaign.execution, _Feed(source)
         trainable = tune.with_resources(
             tune.with_parameters(
-                EvaluationTrial, campaign=self.campaign.model_dump(mode="json"), folder=str(self.folder), make_worker=self.make_worker
+                EvaluationTrial,
+                campaign=self.campaign.model_dump(mode="json"),
+                folder=str(self.folder),
+                make_worker=self.make_worker,
             ),
             {"cpu": settings.cpus, "gpu": settings.gpus},
         )
@@ -168,7 +175,11 @@ class EvaluationTrial(tune.Trainable):
     _worker: Worker | None = None
 
     def setup(  # type: ignore[override]  # Tune passes with_parameters by name
-        self, config: dict[str, Any], campaign: dict[str, Any], folder: str, make_worker: Callable[[Campaign, Path], Worker]
+        self,
+        config: dict[str, Any],
+        campaign: dict[str, Any],
+        folder: str,
+        make_worker: Callable[[Campaign, Path], Worker],
     ) -> None:
         self._broken: list[Step] = []
         try:

@@ -102,9 +102,7 @@ def _pvt_v2(widths: tuple[int, ...], depths: tuple[int, ...], head_dim: int, lin
             zip(widths, depths, (8, 4, 2, 1), (8, 8, 4, 4), strict=True)
         )
     )
-    return Genotype(
-        topology="pyramid", stem=Atom("overlap", stride=4), stages=stages, head=Atom("pool", place="none")
-    )
+    return Genotype(topology="pyramid", stem=Atom("overlap", stride=4), stages=stages, head=Atom("pool", place="none"))
 
 
 def _twins_svt() -> Genotype:
@@ -146,9 +144,7 @@ def _davit() -> Genotype:
         )
         for i, (width, depth) in enumerate(zip(WIDTHS_SWIN, (1, 1, 3, 1), strict=True))
     )
-    return Genotype(
-        topology="pyramid", stem=Atom("overlap", stride=4), stages=stages, head=Atom("pool", place="after")
-    )
+    return Genotype(topology="pyramid", stem=Atom("overlap", stride=4), stages=stages, head=Atom("pool", place="after"))
 
 
 def _xcit() -> Genotype:

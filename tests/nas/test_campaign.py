@@ -115,7 +115,7 @@ WRONG = {
     "minimize",
     "constraints: {parms_m: '<= 1'}": "x.yaml:3: constraints: unknown metric 'parms_m'; did you mean 'params_m'?",
     "constraints: {params_m: '2'}": "x.yaml:3: constraints.params_m: cannot read '2'; write for example \"<= 2\"",
-    "constraints: {params_m: 2}": "x.yaml:3: constraints.params_m: expected a limit such as \"<= 2\", found 2",
+    "constraints: {params_m: 2}": 'x.yaml:3: constraints.params_m: expected a limit such as "<= 2", found 2',
     "constraints: {macs_g: ['<= 1', '>= 2']}": "x.yaml:3: constraints.macs_g: 'macs_g >= 2' and 'macs_g <= 1' "
     "contradict each other",
     "constraints: {macs_g: '<= 0'}": "x.yaml:3: constraints.macs_g: nothing can satisfy 'macs_g <= 0'; expected "
@@ -195,7 +195,7 @@ def test_overrides_win_over_the_file(load):
             "training.augment=[a",
             "--set training.augment:1:3: not valid YAML: expected ',' or ']', but got '<stream end>'",
         ),
-        ("constraints.macs_g=0.5", "--set constraints.macs_g: expected a limit such as \"<= 2\", found 0.5"),
+        ("constraints.macs_g=0.5", '--set constraints.macs_g: expected a limit such as "<= 2", found 0.5'),
         (
             "objectives.macs_g=minimize",
             "--set objectives.macs_g: objectives is no mapping in the file; set it as a whole",

@@ -212,8 +212,13 @@ MAPS: dict[str, Adapter] = {
     "xcit_block": Adapter(
         build=_xcit_block,
         rename=renamed(
-            ("attn.temperature", "mixer.cores.0.temperature"), ("attn.", "mixer."), ("local_mp.", "between."),
-            ("mlp.", "ffn."), ("gamma1", "ls1.gamma"), ("gamma2", "ls2.gamma"), ("gamma3", "ls3.gamma"),
+            ("attn.temperature", "mixer.cores.0.temperature"),
+            ("attn.", "mixer."),
+            ("local_mp.", "between."),
+            ("mlp.", "ffn."),
+            ("gamma1", "ls1.gamma"),
+            ("gamma2", "ls2.gamma"),
+            ("gamma3", "ls3.gamma"),
         ),
         call=call_x,
     ),
