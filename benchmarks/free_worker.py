@@ -1,4 +1,4 @@
-"""A worker whose trials cost nothing: results follow from the genotype by a formula. It shows what the search itself costs."""
+"""A worker whose trials cost nothing: results follow from the genotype by a formula, to show what a search costs."""
 
 from collections.abc import Iterator
 from pathlib import Path

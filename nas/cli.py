@@ -125,7 +125,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """What there is to choose from."""
-    from nas.description import LISTS, print_rows
+    from nas.listing import LISTS, print_rows
 
     if what not in LISTS:
         raise unknown("list", what, LISTS)

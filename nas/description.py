@@ -1,6 +1,5 @@
-"""What the commands show, sample, list and search print, as plain data first."""
+"""What the commands show, sample and search print, as plain data first."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,14 @@ import numpy as np
 
 from evaluators.cost import BYTES, count
 from nas.architecture import ArchitectureConfig, make_config, read_config, save_config
-from nas.errors import UserError, unknown
+from nas.errors import unknown
 from nas.genotype import Genotype
-from nas.objective import METRICS
+from nas.listing import print_rows
 from nas.run import Run
 from nas.session import Setup, prepare
 from search_spaces.mixers import MIXERS
 from search_spaces.vit import SPACES, make_space
 from search_spaces.zoo import ZOO
-
-Rows = list[dict[str, Any]]
 
 
 def describe(config: str) -> dict[str, Any]:
@@ -26,11 +23,18 @@ def describe(config: str) -> dict[str, Any]:
     report = count(genotype, **inputs)
     rows = [
         {
-            "stage": r.stage, "block": r.block, "part": r.part, "name": r.name, "tokens": r.tokens, "params": r.cost.params,
-            "macs": r.cost.macs, "activation_kb": r.cost.activations * BYTES / 1e3, "class": taxonomy_of(r.name) if r.part == "mixer" else None,
+            "stage": r.stage,
+            "block": r.block,
+            "part": r.part,
+            "name": r.name,
+            "tokens": r.tokens,
+            "params": r.cost.params,
+            "macs": r.cost.macs,
+            "activation_kb": r.cost.activations * BYTES / 1e3,
+            "class": taxonomy_of(r.name) if r.part == "mixer" else None,
         }
         for r in report.rows
-    ]  # fmt: skip
+    ]
     return {
         "name": name,
         "architecture": str(genotype),
@@ -69,20 +73,21 @@ def print_description(data: dict[str, Any]) -> None:
     totals = data["totals"]
     print(f"{data['name']}: {data['architecture']}")
     print(f"image {data['image_size']}, {data['classes']} classes, hash {data['hash']}")
-    print(
-        f"{totals['params']:,} parameters, {totals['macs']:,} MACs, {totals['memory_mb']:.3g} MB weights and activations in float32"
-    )
+    print(f"{totals['params']:,} parameters, {totals['macs']:,} MACs")
+    print(f"{totals['memory_mb']:.3g} MB of weights and activations in float32")
     print(f"taxonomy: {', '.join(data['taxonomy'])}\n")
-    print_rows([
-        {**r, "params": f"{r['params']:,}", "macs": f"{r['macs']:,}", "activation_kb": f"{r['activation_kb']:.1f}", "class": r["class"] or ""}
-        for r in data["parts"]
-    ])  # fmt: skip
+    print_rows(
+        [
+            r | {"params": f"{r['params']:,}", "macs": f"{r['macs']:,}", "activation_kb": f"{r['activation_kb']:.1f}"}
+            for r in data["parts"]
+        ]
+    )
 
 
 def sample_architectures(
     source: str, *, count: int, seed: int, output: Path | None = None, image_size: int | None = None
 ) -> list[str]:
-    """Random valid architectures of a space, or of a campaign's space under its constraints; paths where they are written."""
+    """Random valid architectures of a space, or of a campaign's space under its constraints; paths if written."""
     rng = np.random.default_rng(seed)
     if source in SPACES:
         size = image_size or (224 if source == "vit_224" else 32)
@@ -123,14 +128,15 @@ def dry_run_lines(setup: Setup) -> tuple[list[str], dict[str, Any]]:
     share = _feasible_share(setup)
     facts = {
         "campaign": campaign.name,
-        "data": f"{data.name}: {len(data.train_x)} training and {len(data.val_x)} validation pictures, {data.classes} classes, "
-        f"{data.in_chans}x{data.image_size}x{data.image_size}",
+        "data": f"{data.name}: {len(data.train_x)} training and {len(data.val_x)} validation pictures, "
+        f"{data.classes} classes, {data.in_chans}x{data.image_size}x{data.image_size}",
         "device": setup.device,
         "space": f"{setup.space.name}, {len(setup.space.dimensions)} dimensions",
         "objectives": ", ".join(f"{o.name} ({o.direction})" for o in campaign.objective_list),
         "constraints": ", ".join(map(str, campaign.constraint_list)) or "none",
         "feasible": f"{share:.0%} of 200 random networks satisfy the constraints that are known before training",
-        "budget": f"{campaign.budget.trials} trials, {campaign.budget.minutes:g} minutes, {campaign.execution.workers} workers",
+        "budget": f"{campaign.budget.trials} trials, {campaign.budget.minutes:g} minutes",
+        "workers": str(campaign.execution.workers),
         "references": ", ".join(campaign.references) or "none",
     }
     return [f"{k:12} {v}" for k, v in facts.items()], facts
@@ -153,98 +159,13 @@ def search_json(run: Run) -> dict[str, Any]:
         "trials": len(run.searched()),
         "front": [
             {
-                "trial": t.number, "hash": t.hash, "architecture": str(t.genotype), "values": t.values,
-                "test_accuracy": run.test_accuracy.get(t.number), "config": str(run.path / "configs" / f"trial-{t.number:04d}.yaml"),
+                "trial": t.number,
+                "hash": t.hash,
+                "architecture": str(t.genotype),
+                "values": t.values,
+                "test_accuracy": run.test_accuracy.get(t.number),
+                "config": str(run.path / "configs" / f"trial-{t.number:04d}.yaml"),
             }
             for t in run.front()
         ],
-    }  # fmt: skip
-
-
-def list_spaces() -> Rows:
-    rows = []
-    for name in SPACES:
-        space = make_space(name, image_size=224 if name == "vit_224" else 32, in_chans=3, classes=10)
-        rows.append({"name": name, "dimensions": len(space.dimensions), "about": _doc(SPACES[name])})
-    return rows
-
-
-def list_mechanisms() -> Rows:
-    return [
-        {
-            "name": name, "class": m.about.taxonomy, "group": m.about.group, "complexity": m.about.complexity,
-            "paper": m.about.paper, "arxiv": m.about.arxiv, "search": {k: list(v) for k, v in m.search.items()},
-        }
-        for name, m in MIXERS.items()
-    ]  # fmt: skip
-
-
-def list_samplers() -> Rows:
-    from nas.samplers import SAMPLERS
-
-    return [{"name": n, "about": _doc(s)} for n, s in SAMPLERS.items()]
-
-
-def list_evaluators() -> Rows:
-    from evaluators.registry import EVALUATORS
-
-    rows = [{"name": n, "metrics": ", ".join(e.metrics), "about": e.about} for n, e in EVALUATORS.items()]
-    return [{**r, "units": ", ".join(METRICS[m].unit for m in r["metrics"].split(", ") if m in METRICS)} for r in rows]
-
-
-def list_datasets() -> Rows:
-    from evaluators.data import DATASETS
-
-    forms = [
-        ("a folder", "pictures in one sub-folder per class, optionally below train/, val/, test/"),
-        ("*.parquet", "Hugging Face layout: an image column of encoded pictures and a label column"),
-        ("*.npz", "train_images, train_labels, ... as in MedMNIST"),
-        ("a folder of *-ubyte files", "IDX files as in MNIST, gzipped or not"),
-    ]
-    return [{"name": n, "about": _doc(d)} for n, d in DATASETS.items()] + [{"name": n, "about": a} for n, a in forms]
-
-
-def list_zoo() -> Rows:
-    rows = []
-    for name, entry in ZOO.items():
-        total = count(entry.build(entry.image_size), image_size=entry.image_size, classes=entry.classes).total
-        rows.append({
-            "name": name, "params": total.params, "macs": total.macs, "input": entry.image_size, "classes": entry.classes,
-            "paper": entry.paper, "arxiv": entry.arxiv, "source": entry.source,
-        })  # fmt: skip
-    return rows
-
-
-LISTS: dict[str, Callable[[], Rows]] = {
-    "spaces": list_spaces,
-    "mechanisms": list_mechanisms,
-    "samplers": list_samplers,
-    "evaluators": list_evaluators,
-    "datasets": list_datasets,
-    "zoo": list_zoo,
-}
-
-
-def _doc(thing: Any) -> str:
-    text = (thing.__doc__ or "").strip()
-    return text.splitlines()[0] if text else ""
-
-
-def print_rows(rows: Rows) -> None:
-    """Aligned columns on stdout; numbers to the right."""
-    if not rows:
-        raise UserError("nothing to list")
-    names = list(rows[0])
-    cells = [[_cell(r.get(n)) for n in names] for r in rows]
-    widths = [max(len(n), *(len(c[i]) for c in cells)) for i, n in enumerate(names)]
-    right = [all(c[i].replace(",", "").replace(".", "").isdigit() for c in cells) for i in range(len(names))]
-    for line in [names, *cells]:
-        print("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{k} {'|'.join(map(str, v))}" for k, v in value.items())
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "" if value is None else str(value)
+    }

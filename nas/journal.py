@@ -112,7 +112,7 @@ def _read(path: Path) -> tuple[list[Event], int]:
         size = end
     if events and events[0].get("version", 0) > VERSION:
         raise UserError(
-            f"{path}: written by a newer vitnas (journal version {events[0]['version']}; this one reads up to {VERSION})"
+            f"{path}: written by a newer vitnas (version {events[0]['version']}; this one reads up to {VERSION})"
         )
     return events, size
 

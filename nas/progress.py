@@ -32,9 +32,14 @@ class SearchProgress:
 
     def __enter__(self) -> Self:
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[status]}"),
-            console=self.console, transient=True, disable=not self.live,
-        )  # fmt: skip
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+        )
         self._bar.start()
         return self
 
@@ -77,7 +82,8 @@ class SearchProgress:
         volume = hypervolume(points, reference_point(points))
         best = max(v["accuracy"] for v in done)
         front = len(self.loop.run().front())
-        return f"{running} running, {failed} failed, best {best:.3f}, front {front}, volume {volume:.3g}, {self._left()} left"
+        found = f"best {best:.3f}, front {front}, volume {volume:.3g}"
+        return f"{running} running, {failed} failed, {found}, {self._left()} left"
 
     def _done(self) -> int:
         assert self.loop is not None

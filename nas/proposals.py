@@ -115,7 +115,7 @@ class Proposer:
         return sum(max(0.0, c.excess(costs[c.metric])) / max(abs(c.bound), 1e-12) for c in self.constraints)
 
     def assert_feasible(self) -> None:
-        """Raise UserError that names the binding constraint and by how much it must give, when nothing satisfies all."""
+        """Raise UserError naming the binding constraint and by how much it must give, if nothing satisfies all."""
         if not self.constraints:
             return
         rng = np.random.default_rng((self.seed, 0, 2))
@@ -128,7 +128,7 @@ class Proposer:
         binding = max(self.constraints, key=lambda c: c.excess(costs[c.metric]) / max(abs(c.bound), 1e-12))
         nearest = costs[binding.metric]
         raise UserError(
-            f"constraints.{binding.metric}: nothing in the space satisfies {binding}; the nearest network found has "
+            f"constraints.{binding.metric}: nothing in the space satisfies {binding}; the nearest found has "
             f"{nearest:.4g} {METRICS[binding.metric].unit}, so the limit must give by a factor of "
             f"{_factor(nearest, binding.bound)} (to about {nearest:.2g})"
         )

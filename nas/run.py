@@ -1,4 +1,4 @@
-"""A campaign on disk as one value: what was asked, what was tried, what came out. Report and export read nothing else."""
+"""A campaign on disk as one value: what was asked, tried and found. Report and export read nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -78,9 +78,13 @@ class Worker:
         genotype = Genotype.from_json(job.genotype)
         data, training = self.dataset, self.campaign.training
         return build(
-            genotype, image_size=data.image_size, in_chans=data.in_chans, classes=data.classes,
-            drop_path=training.drop_path, seed=job.seed,
-        ).to(self.device)  # fmt: skip
+            genotype,
+            image_size=data.image_size,
+            in_chans=data.in_chans,
+            classes=data.classes,
+            drop_path=training.drop_path,
+            seed=job.seed,
+        ).to(self.device)
 
     def _measure(self, network: nn.Module, trace: "_Trace") -> Measured:
         start = time.perf_counter()
@@ -92,9 +96,14 @@ class Worker:
     def _train(self, job: Job, network: nn.Module, trace: "_Trace") -> Iterator[Step]:
         minutes = self.campaign.execution.trial_minutes
         training = ProxyTraining(
-            network, self.dataset, recipe_of(self.campaign), device=self.device, seed=job.seed,
-            lease=self.lease, deadline_s=None if minutes is None else 60 * minutes,
-        )  # fmt: skip
+            network,
+            self.dataset,
+            recipe_of(self.campaign),
+            device=self.device,
+            seed=job.seed,
+            lease=self.lease,
+            deadline_s=None if minutes is None else 60 * minutes,
+        )
         run, waited = training.run(), 0.0
         while True:
             with trace.phase("train"):
@@ -155,9 +164,15 @@ class _Trace:
 
     def outcome(self, state: str, *, error: str | None = None, checkpoint: str | None = None) -> Outcome:
         return Outcome(
-            state=state, values=dict(self.values), intervals=dict(self.intervals), curve=tuple(self.curve),
-            seconds={k: round(v, 4) for k, v in self.seconds.items()}, notes=self.notes, error=error, checkpoint=checkpoint,
-        )  # fmt: skip
+            state=state,
+            values=dict(self.values),
+            intervals=dict(self.intervals),
+            curve=tuple(self.curve),
+            seconds={k: round(v, 4) for k, v in self.seconds.items()},
+            notes=self.notes,
+            error=error,
+            checkpoint=checkpoint,
+        )
 
 
 class _Phase:
@@ -177,9 +192,13 @@ def dataset_of(campaign: Campaign) -> Dataset:
     """The data of a campaign; its seed fixes the validation split."""
     data = campaign.data
     return load_dataset(
-        data.source, image_size=data.image_size, in_chans=data.in_chans, validation=data.validation,
-        limit=data.limit, seed=campaign.seed,
-    )  # fmt: skip
+        data.source,
+        image_size=data.image_size,
+        in_chans=data.in_chans,
+        validation=data.validation,
+        limit=data.limit,
+        seed=campaign.seed,
+    )
 
 
 def recipe_of(campaign: Campaign) -> Recipe:
@@ -203,9 +222,13 @@ def lease_path(device: str) -> Path:
 
 def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset, device: str) -> dict[str, Measured]:
     found = measure_latency(
-        networks, in_chans=data.in_chans, image_size=data.image_size, device=device,
-        settings=LatencySettings(**campaign.latency.model_dump()), seed=campaign.seed,
-    )  # fmt: skip
+        networks,
+        in_chans=data.in_chans,
+        image_size=data.image_size,
+        device=device,
+        settings=LatencySettings(**campaign.latency.model_dump()),
+        seed=campaign.seed,
+    )
     return {name: Measured(ms=x.ms, low=x.low, high=x.high) for name, x in found.items()}
 
 
@@ -225,7 +248,7 @@ def measure_together(campaign: Campaign, genotypes: dict[str, dict[str, Any]]) -
 def accuracies_on_test(
     campaign: Campaign, folder: Path, members: dict[int, tuple[dict[str, Any], str]]
 ) -> dict[int, float]:
-    """Accuracy on the test split from kept weights: trial number -> (genotype, checkpoint). Empty without a test split."""
+    """Accuracy on the test split from kept weights: trial number -> (genotype, checkpoint). Empty if there is none."""
     from safetensors.torch import load_file
 
     device, data = resolve_device(campaign.execution.device), dataset_of(campaign)

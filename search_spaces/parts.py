@@ -57,7 +57,7 @@ class Position(Layer):
 
 
 class DownSampler(Layer):
-    """Tokens (B, N, C) on `grid` -> (B, N', C') on a grid of half the sides. Built as cls(dim=, out_dim=, grid=, **params)."""
+    """Tokens (B, N, C) on `grid` -> (B, N', C') on half the sides. Built as cls(dim=, out_dim=, grid=, **params)."""
 
     @classmethod
     def grid(cls, grid: Grid, **params: Any) -> Grid:
@@ -90,8 +90,8 @@ class Reducer(Layer):
 class Local(Layer):
     """A convolution beside the mixer, with its own residual. Built as cls(dim=, grid=, **params).
 
-    `place`: "before mixer", "before both" (one before the mixer, one before the feed-forward), "between" (with its own norm
-    and layer scale).
+    `place`: "before mixer", "before both" (one before the mixer, one before the feed-forward), "between" (with its own
+    norm and layer scale).
     """
 
     place: ClassVar[Literal["before mixer", "before both", "between"]]

@@ -1,4 +1,4 @@
-"""Genotype + input size -> Plan: every grid, width and token count of a network, before anything is built or measured."""
+"""Genotype + input size -> Plan: every grid, width and token count of a network, before anything is built."""
 
 from dataclasses import dataclass, replace
 

@@ -105,7 +105,7 @@ class TuneExecutor:
 
 
 class _Feed(Searcher):
-    """The loop behind Tune's search algorithm interface. An error of the loop is held and raised after Tune has ended."""
+    """The loop behind Tune's search algorithm interface. An error of the loop is held until Tune has ended."""
 
     def __init__(self, source: JobSource) -> None:
         super().__init__(metric="done_steps", mode="max")

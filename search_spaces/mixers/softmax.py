@@ -1,4 +1,4 @@
-"""Multi-head softmax attention over all tokens (Vaswani et al., NeurIPS 2017; in vision Dosovitskiy et al., arXiv 2010.11929)."""
+"""Multi-head softmax attention over all tokens (Vaswani et al., NeurIPS 2017; in vision arXiv 2010.11929)."""
 
 from typing import Any
 

@@ -54,7 +54,10 @@ def pictures(folder: Path, classes: tuple[str, ...], each: int = 12) -> Path:
 
 
 def test_help_is_quick_because_it_imports_no_torch():
-    script = "import sys; sys.argv = ['nas', '--help']\nfrom nas.cli import main\ntry: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    script = (
+        "import sys; sys.argv = ['nas', '--help']\nfrom nas.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "False"
     assert all(word in out for word in ("search", "report", "export", "train", "show", "sample", "list"))

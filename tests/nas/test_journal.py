@@ -77,9 +77,10 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
 
     with Journal(tmp_path / "j") as journal:
         journal.append("note", text="kept")
-        with monkeypatch.context() as patch, pytest.raises(DiskFullError, match="No space left"):
+        with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
-            journal.append("note", text="lost")
+            with pytest.raises(DiskFullError, match="No space left"):
+                journal.append("note", text="lost")
         journal.append("note", text="after space was made")
     assert [e.get("text") for e in read_journal(tmp_path / "j")] == [None, "kept", "after space was made"]
 

@@ -139,7 +139,8 @@ def test_kill_9_then_resume_equals_one_go(make_campaign, tmp_path):
     script = (
         f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}\n"
         "from test_session import Killed, run_free\nfrom nas.campaign import Campaign\nfrom pathlib import Path\n"
-        f"run_free(Campaign.model_validate_json({campaign.model_dump_json()!r}), Path({str(tmp_path / 'cut')!r}), Killed)"
+        f"campaign = Campaign.model_validate_json({campaign.model_dump_json()!r})\n"
+        f"run_free(campaign, Path({str(tmp_path / 'cut')!r}), Killed)"
     )
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
