@@ -2,7 +2,7 @@
 
     python benchmarks/references.py [--campaign runs/digits.yaml] [--seeds 3] [--json FILE]
 
-A reference is dominated when one front member is at least as accurate and costs at most as much in every other objective.
+A reference is dominated when a front member is at least as accurate and costs at most as much in all other objectives.
 The campaigns run one after the other into a temporary folder, or into --runs, where they can be resumed and looked at.
 """
 

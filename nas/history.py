@@ -53,6 +53,10 @@ class History:
             values=event["costs"], started=event["at"],
         )  # fmt: skip
 
+    def _on_restarted(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        self.trials[event["trial"]] = replace(trial, state="running", started=event["at"])
+
     def _on_measured(self, event: Event) -> None:
         self.latencies[event["hash"], event["device"]] = event["latency"]
 

@@ -15,6 +15,7 @@ from nas.run import Run, nondominated, run_from_history
 from nas.trial import Job, Outcome, Point, Trial
 from nas.worker import Measured
 
+LAYERS = 3  # non-dominated layers whose weights are kept and whose latency is measured again
 Listener = Callable[[str, Trial], None]  # ("started" | "progressed" | "finished", trial)
 
 
@@ -46,7 +47,9 @@ class Loop:
 
     def next_job(self) -> Job | None:
         if self._again:
-            return self._job(self._again.popleft())
+            trial = self._again.popleft()
+            self._record("restarted", trial=trial.number)
+            return self._job(self.history.trials[trial.number])
         if self.out_of_budget():
             return None
         if self._references:
@@ -137,10 +140,10 @@ class Loop:
             listener(what, trial)
 
     def contenders(self) -> list[Trial]:
-        """The front and the layer behind it: what a second latency measurement may still reorder."""
+        """The front and the two layers behind it: what a second latency measurement may still reorder."""
         run = self.run()
         rest, layers = run.complete(), []
-        for _ in range(2):
+        for _ in range(LAYERS):
             front = {t.number for t in nondominated(rest, self.campaign.objective_list)}
             layers += [t for t in rest if t.number in front]
             rest = [t for t in rest if t.number not in front]

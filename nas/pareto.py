@@ -3,6 +3,8 @@
 import moocore
 import numpy as np
 
+ENOUGH_FOR_QUARTILES = 8
+
 
 def front_indices(losses: np.ndarray) -> np.ndarray:
     """Indices of the non-dominated rows in their order; of equal rows the first one."""
@@ -39,14 +41,32 @@ def hypervolume_history(losses: np.ndarray, reference: np.ndarray) -> np.ndarray
 
 
 def reference_point(losses: np.ndarray) -> np.ndarray:
-    """(objectives,) the worst value seen plus a tenth of the range; a constant column steps by a tenth of its size."""
+    """(objectives,) the worst value that counts plus a tenth of the range (of its size if constant).
+
+    What counts is every member of the front and every row that is not far out, see `worst_inlier`: a network that
+    failed to learn would otherwise dwarf all later progress.
+    """
     table = _checked(losses)
     if not len(table):
         raise ValueError("a reference point needs at least one row")
-    worst = table.max(axis=0)
+    worst = np.maximum(worst_inlier(table), table[front_indices(table)].max(axis=0))
     span = worst - table.min(axis=0)
     size = np.where(worst == 0, 1.0, np.abs(worst))
     return worst + 0.1 * np.where(span > 0, span, size)
+
+
+def worst_inlier(losses: np.ndarray) -> np.ndarray:
+    """(objectives,) the worst value of each column that is not "far out" (Tukey, Exploratory Data Analysis, 1977).
+
+    Far out is more than three interquartile ranges above the upper quartile. Fewer than eight rows, or a column whose
+    middle half is constant, tell too little about that: there the plain worst counts.
+    """
+    table = _checked(losses)
+    if not len(table):
+        raise ValueError("the worst value needs at least one row")
+    lower, upper = np.quantile(table, [0.25, 0.75], axis=0)
+    fence = np.where((upper > lower) & (len(table) >= ENOUGH_FOR_QUARTILES), upper + 3 * (upper - lower), np.inf)
+    return np.where(table <= fence, table, -np.inf).max(axis=0)
 
 
 def knee_index(losses: np.ndarray) -> int:

@@ -87,9 +87,8 @@ class SearchProgress:
 
     def _done(self) -> int:
         assert self.loop is not None
-        return sum(
-            t.kind == "search" and t.state not in ("running", "queued") for t in self.loop.history.trials.values()
-        )
+        trials = self.loop.history.trials.values()
+        return self.loop.spent_trials() - sum(t.kind == "search" and t.state == "running" for t in trials)
 
     def _left(self) -> str:
         """By the pace of this session and by the budget, whichever ends first."""

@@ -3,6 +3,10 @@
 Whatever goes wrong in here ends as an Outcome with its reason; a campaign never stops for a trial.
 """
 
+import getpass
+import os
+import re
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +72,7 @@ class Worker:
             else:
                 measured = Measured(**job.latency)
             trace.latency(measured)
-            broken = self._broken(trace.values)
+            broken = self._broken(job, trace.values)
             if broken is not None:
                 yield trace.outcome("infeasible", error=broken)
                 return
@@ -118,7 +122,7 @@ class Worker:
         trace.values["accuracy"] = trace.curve[-1].accuracy
         with trace.phase("setup"):
             checkpoint = self._save(job, training.network)
-        broken = self._broken(trace.values)
+        broken = self._broken(job, trace.values)
         yield trace.outcome("complete" if broken is None else "infeasible", error=broken, checkpoint=checkpoint)
 
     def _save(self, job: Job, network: nn.Module) -> str:
@@ -131,8 +135,10 @@ class Worker:
         partial.replace(path)
         return relative
 
-    def _broken(self, values: dict[str, float]) -> str | None:
-        """The first constraint that a measured value breaks, in words."""
+    def _broken(self, job: Job, values: dict[str, float]) -> str | None:
+        """The first constraint that a measured value breaks, in words. References are drawn whatever they cost."""
+        if job.kind == "reference":
+            return None
         for constraint in self.campaign.constraint_list:
             value = values.get(constraint.metric)
             if value is not None and not constraint.holds(value):
@@ -214,10 +220,9 @@ def resolve_device(wanted: str) -> str:
 
 def lease_path(device: str) -> Path:
     """One lease per device and machine, shared by all campaigns of a user."""
-    import getpass
-    import tempfile
-
-    return Path(tempfile.gettempdir()) / f"vitnas-{getpass.getuser()}-{device.replace(':', '')}.lease"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device.startswith("cuda") else ""
+    name = f"vitnas-{getpass.getuser()}-{device}{visible}.lease"
+    return Path(tempfile.gettempdir()) / re.sub(r"[^\w.-]", "", name)
 
 
 def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset, device: str) -> dict[str, Measured]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from nas.objective import Objective
 from nas.reporting import front, importance, mechanisms, progress, spending
+from nas.reporting.extent import below_words, outside_words
 from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
 
@@ -38,27 +39,30 @@ def front_figures(run: Run) -> list[Figure]:
     for i, (x, y) in enumerate(axes):
         name = "front" if i == 0 else f"front-{x.name}"
         title = f"{name_of(y.name)} against {noun_of(x.name)}"
-        reading = _front_reading(run, x, i, len(axes)) if len(points) else _nothing_yet(run)
+        reading = _front_reading(run, points, (x, y), i, len(axes)) if len(points) else _nothing_yet(run)
         spec = front.draw_front(points, x, y) if len(points) else None
         drawn.append(Figure(name=name, section="front", title=title, reading=reading, spec=spec))
     return drawn
 
 
-def _front_reading(run: Run, x: Objective, chart: int, charts: int) -> str:
+def _front_reading(run: Run, points: pd.DataFrame, axes: tuple[Objective, Objective], chart: int, charts: int) -> str:
     """How to read one of the front's charts; the first one carries what holds for all."""
+    x, outside = axes[0], outside_words(points, axes)
     joined = "the front" if charts == 1 else f"those that win by {noun_of(x.name)} and accuracy alone"
     line = f"The line joins {joined}."
     if chart > 0:
-        return f"The same trials by {noun_of(x.name)}. {line}"
+        return f"The same trials by {noun_of(x.name)}. {line} {outside}".strip()
     better = "Up and to the left is better. Large circles are the front, which no trial beats; faint ones are beaten."
     named = "Diamonds are reference networks." if run.references() else ""
     broken = any(t.state == "infeasible" and x.name in t.values and "accuracy" in t.values for t in run.trials)
     hollow = "Hollow circles break a constraint." if broken else ""
     three = "A member that looks beaten here wins in the other chart." if charts > 1 else ""
-    bars = "Bars are measured intervals." if any(x.name in t.intervals for t in run.trials) else ""
+    bars = "Bars are 90 % intervals." if any(x.name in t.intervals for t in run.trials) else ""
     unseen = sum(t.state in ("failed", "queued", "running") for t in run.trials)
     rest = f"{unseen} without a result {'is' if unseen == 1 else 'are'} not drawn." if unseen else ""
-    return " ".join(filter(None, [better, named, hollow, three, line, bars, "Click a point for its stages.", rest]))
+    return " ".join(
+        filter(None, [better, named, hollow, three, line, bars, outside, "Click a point for its stages.", rest])
+    )
 
 
 def _nothing_yet(run: Run) -> str:
@@ -76,7 +80,8 @@ def progress_figures(run: Run) -> list[Figure]:
         return [Figure(name="hypervolume", section="progress", title="Hypervolume", reading=reading)]
     trials = (
         "The volume of objective space that the front covers, from zero; larger is better. "
-        f"Reference point: {progress.reference_words(run)}."
+        f"Reference point: {progress.reference_words(run)}, a tenth of the range beyond the worst trial; off the "
+        "front, trials that are worse than their quartile by over three interquartile ranges do not count."
     )
     time = "The same over the time in which at least one trial ran; breaks between sessions are left out."
     return [
@@ -96,11 +101,14 @@ def mechanism_figures(run: Run) -> list[Figure]:
         "One dot per trial that uses the mechanism in some block, a bar at the median, their number in brackets. "
         "The sampler favours what works and networks mix mechanisms, so this shows association, not cause."
     )
+    outside = below_words(uses.drop_duplicates("trial")["accuracy"])
+    by_mechanism = f"{by_mechanism} {outside}".strip()
     by_stage = "Median accuracy of the trials that use the mechanism in that stage, and how many they are."
+    clamped = " The colours stop where the rest of the trials end; the numbers are the true ones." if outside else ""
     return [
         Figure(name="mechanisms", section="mechanisms", title="Accuracy by mechanism", reading=by_mechanism,
                table=mechanisms.mechanism_table(uses), spec=mechanisms.draw_mechanisms(uses)),
-        Figure(name="stages", section="mechanisms", title="Accuracy by mechanism and stage", reading=by_stage,
+        Figure(name="stages", section="mechanisms", title="Accuracy by mechanism and stage", reading=by_stage + clamped,
                table=mechanisms.stage_table(uses), spec=mechanisms.draw_stages(uses)),
     ]  # fmt: skip
 
@@ -136,6 +144,8 @@ def curves_figure(run: Run) -> Figure:
     if table.empty:
         return absent
     reading = "Validation accuracy after each epoch. The front in colour, references dashed, other trials grey."
+    if hidden := progress.curves_below(table):
+        reading += f" {hidden} of {table['trial'].nunique()} curves end below the axis."
     return replace(absent, reading=reading, table=table, spec=progress.draw_curves(table))
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 from nas.objective import METRICS, Objective
 from nas.pareto import front_indices
 from nas.reporting.classes import colours_of, main_class
-from nas.reporting.labels import SIDES, PlotArea, along, place_labels
+from nas.reporting.extent import KEPT, at_the_edge, front_scale
+from nas.reporting.key import key
+from nas.reporting.labels import SIDES, PlotArea, along, around, place_labels
 from nas.reporting.tables import knee_of
 from nas.reporting.theme import (
     INK,
@@ -22,14 +24,12 @@ from nas.reporting.theme import (
     name_of,
     number,
     rows,
-    scale_of,
 )
 from nas.run import Run
 from nas.trial import Trial
 
 HEIGHT = 430
 WIDE, SLIM = 690.0, 270.0  # widths of plot areas that labels are placed for, in pixels
-BARRED = ("front", "reference")  # error bars of beaten trials would hide the picture
 
 
 def front_points(run: Run) -> pd.DataFrame:
@@ -79,14 +79,18 @@ def axes_of(objectives: tuple[Objective, ...]) -> list[tuple[Objective, Objectiv
 
 def draw_front(points: pd.DataFrame, x: Objective, y: Objective) -> dict[str, Any]:
     """Specification of cost x against quality y. A click on a point sets the signal `picked` to its trial."""
-    table = _with_labels(_with_staircase(points, x, y), x, y)
+    scales = {o.name: front_scale(points, o) for o in (x, y)}
+    table = at_the_edge(_with_staircase(points, x, y), x, y, scales)
+    table = _with_labels(table, x, y, scales)
     picked = alt.param(name="picked", value=-1)
+    bars = _intervals(table, x, y)
     layers = [
         _staircase(x, y),
-        *_intervals(table, x, y),
-        *_marks(table, x, y),
+        *bars,
+        *_marks(table, x, y, scales),
         _labels(x, y, "white"),
         _labels(x, y, None),
+        key(set(table["role"]) | ({"interval"} if bars else set())),
     ]
     chart = alt.layer(*layers, data=rows(table)).add_params(picked)
     return finish(chart, height=HEIGHT)
@@ -102,14 +106,15 @@ def _with_staircase(points: pd.DataFrame, x: Objective, y: Objective) -> pd.Data
     return table
 
 
-def _with_labels(points: pd.DataFrame, x: Objective, y: Objective) -> pd.DataFrame:
+def _with_labels(points: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale]) -> pd.DataFrame:
     """Adds dx, dy and align where a label has room, and slim: whether it also has room on a narrow screen."""
     knee = points["knee"].astype(bool)
     table = points.assign(label=points["label"].where(~knee, points["label"] + " knee"), slim=False)
     rank = table["role"].map({"reference": 1, "front": 2}).mask(knee, 0).dropna().sort_values(kind="stable")
     named = table.loc[rank.index]
-    sides = _placed(table, named, x, y, WIDE, [tuple(SIDES)] * len(named))
-    kept = _placed(table, named, x, y, SLIM, [() if s is None else (s,) for s in sides])
+    wide, slim = (_area(scales[x.name], scales[y.name], width) for width in (WIDE, SLIM))
+    sides = _placed(table, named, x, y, wide, [tuple(SIDES)] * len(named))
+    kept = _placed(table, named, x, y, slim, [() if s is None else (s,) for s in sides])
     for field in ("dx", "dy", "align"):
         column = [None if s is None else getattr(SIDES[s], field) for s in sides]
         table[field] = pd.Series(column, index=named.index, dtype=object).reindex(table.index)
@@ -118,10 +123,9 @@ def _with_labels(points: pd.DataFrame, x: Objective, y: Objective) -> pd.DataFra
 
 
 def _placed(
-    table: pd.DataFrame, named: pd.DataFrame, x: Objective, y: Objective, width: float, choices: list[tuple[str, ...]]
+    table: pd.DataFrame, named: pd.DataFrame, x: Objective, y: Objective, area: PlotArea, choices: list[tuple[str, ...]]
 ) -> list[str | None]:
-    """Sides of the named points in a plot of that width; clear of points, error bars and the staircase if possible."""
-    area = _area(table, x.name, y.name, width)
+    """Sides of the named points in a plot area; clear of points, error bars and the staircase if possible."""
     points = area.pixels(table[x.name].to_numpy(float), table[y.name].to_numpy(float))
     steps = table[table["step"]].sort_values(x.name)
     corners = area.pixels(
@@ -131,23 +135,17 @@ def _placed(
         area.pixels(row[[f"{x.name}_low", f"{x.name}_high"]].to_numpy(float), np.repeat(row[y.name], 2))
         for _, row in named.iterrows() if row[f"{x.name}_low"] is not None
     ]  # fmt: skip
-    obstacles = np.concatenate([points, along([corners, *bars])])
-    return place_labels(points[table.index.get_indexer(named.index)], list(named["label"]), obstacles, area, choices)
+    mine = points[table.index.get_indexer(named.index)]
+    obstacles = np.concatenate([points, around(mine), along([corners, *bars])])
+    return place_labels(mine, list(named["label"]), obstacles, area, choices)
 
 
-def _area(table: pd.DataFrame, x: str, y: str, width: float) -> PlotArea:
-    across, up = scale_of(_extent(table, x), x).to_dict(), scale_of(_extent(table, y), y).to_dict()
+def _area(x: alt.Scale, y: alt.Scale, width: float) -> PlotArea:
+    across, up = x.to_dict(), y.to_dict()
     return PlotArea(
         width=width, height=HEIGHT, x=tuple(across["domain"]), y=tuple(up["domain"]),
         log_x=across.get("type") == "log", log_y=up.get("type") == "log",
     )  # fmt: skip
-
-
-def _extent(table: pd.DataFrame, metric: str) -> pd.Series:
-    """All values of a metric that are drawn, ends of error bars included."""
-    bars = table[table["role"].isin(BARRED)]
-    ends = [bars[f"{metric}_{end}"].dropna().astype(float) for end in ("low", "high")]
-    return pd.concat([table[metric].astype(float), *(e for e in ends if len(e))], ignore_index=True)
 
 
 def _staircase(x: Objective, y: Objective) -> alt.Chart:
@@ -156,13 +154,13 @@ def _staircase(x: Objective, y: Objective) -> alt.Chart:
 
 
 def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Chart]:
-    """Error bars of the front and the references."""
+    """Error bars of the front and the references; those of beaten trials would hide the picture."""
     bars = []
     for objective, channel, other in ((x, "x", y), (y, "y", x)):
         low, high = f"{objective.name}_low", f"{objective.name}_high"
         if not table[low].notna().any():
             continue
-        shown = alt.FieldOneOfPredicate(field="role", oneOf=list(BARRED))
+        shown = alt.FieldOneOfPredicate(field="role", oneOf=list(KEPT))
         rule = alt.Chart().mark_rule(color=QUIET, strokeWidth=1.2, opacity=0.8)
         across = "y" if channel == "x" else "x"
         measured = (
@@ -178,20 +176,22 @@ def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Char
     return bars
 
 
-def _marks(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Chart]:
-    """Faint circles below, the front above them, references as diamonds."""
+def _marks(table: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale]) -> list[alt.Chart]:
+    """Faint circles below, the front above them, references as diamonds, what lies outside as triangles at the edge."""
     faint = {"size": 55, "opacity": 0.45, "shape": "circle", "filled": True}
     hollow = {"size": 45, "opacity": 0.6, "shape": "circle", "filled": False}
     strong = {"size": 130, "opacity": 1, "shape": "circle", "filled": True, "stroke": INK}
     diamond = {"size": 150, "opacity": 1, "shape": "diamond", "filled": True, "stroke": INK}
-    looks = {"infeasible": hollow, "dominated": faint, "front": strong, "reference": diamond}
+    edge = {"size": 110, "opacity": 0.7, "shape": alt.ExprRef(expr="datum.edge"), "filled": True}
+    looks = {"outside": edge, "infeasible": hollow, "dominated": faint, "front": strong, "reference": diamond}
     present = [role for role in looks if (table["role"] == role).any()]
-    return [_points(table, x, y, role, looks[role]) for role in present]
+    return [_points(table, x, y, scales, role, looks[role]) for role in present]
 
 
-def _points(table: pd.DataFrame, x: Objective, y: Objective, role: str, look: dict[str, Any]) -> alt.Chart:
+def _points(
+    table: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale], role: str, look: dict[str, Any]
+) -> alt.Chart:
     domain, colours = colours_of(set(table["class"]))
-    scale_x, scale_y = scale_of(_extent(table, x.name), x.name), scale_of(_extent(table, y.name), y.name)
     stroke = 3 if look["filled"] else 2
     ring = alt.condition(
         "datum.trial === picked", alt.value(stroke), alt.value(1 if "stroke" in look or not look["filled"] else 0)
@@ -204,8 +204,8 @@ def _points(table: pd.DataFrame, x: Objective, y: Objective, role: str, look: di
         .mark_point(cursor="pointer", **look)
         .transform_filter(alt.datum.role == role)
         .encode(
-            x=alt.X(f"{x.name}:Q", scale=scale_x, axis=_axis(x.name)),
-            y=alt.Y(f"{y.name}:Q", scale=scale_y, axis=_axis(y.name)),
+            x=alt.X(f"{x.name}:Q", scale=scales[x.name], axis=_axis(x.name)),
+            y=alt.Y(f"{y.name}:Q", scale=scales[y.name], axis=_axis(y.name)),
             color=alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6)),
             strokeWidth=ring,
             tooltip=hover,

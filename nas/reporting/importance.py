@@ -16,7 +16,7 @@ from nas.reporting.theme import INK, finish, legend, rows
 from nas.run import Run
 
 ENOUGH, SHOWN = 20, 12  # trials needed; dimensions drawn
-FOLDS, REPEATS, TREES = 5, 10, 100
+FOLDS, REPEATS, TREES = 5, 10, 50
 BAR_COLOURS = ["#0072B2", "#E69F00", "#009E73"]
 
 

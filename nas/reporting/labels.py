@@ -63,6 +63,13 @@ def along(lines: Sequence[np.ndarray], step: float = 5.0) -> np.ndarray:
     return np.concatenate(found)
 
 
+def around(points: np.ndarray, radius: float = 6.0) -> np.ndarray:
+    """Points on the rim of a mark of that radius in pixels, so that a large mark is an obstacle as a whole."""
+    angles = np.arange(8) * np.pi / 4
+    rim = radius * np.column_stack([np.cos(angles), np.sin(angles)])
+    return (points[:, None, :] + rim).reshape(-1, 2)
+
+
 def place_labels(
     points: np.ndarray, texts: Sequence[str], obstacles: np.ndarray, area: PlotArea, choices: Sequence[Sequence[str]]
 ) -> list[str | None]:

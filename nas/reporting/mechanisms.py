@@ -6,8 +6,13 @@ import altair as alt
 import pandas as pd
 
 from nas.reporting.classes import block_shares, class_of, colours_of
-from nas.reporting.theme import INK, finish, legend, rows
+from nas.reporting.extent import accuracy_floor
+from nas.reporting.theme import INK, finish, legend, rows, scale_of
 from nas.run import Run
+
+EQUAL_CONTRAST = 0.44  # where white and black are equally readable on viridis: a relative luminance of 0.18
+
+SPREAD = 14.0  # pixels that dots of equal accuracy take in a row
 
 
 def uses_table(run: Run) -> pd.DataFrame:
@@ -38,41 +43,58 @@ def stage_table(uses: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_mechanisms(uses: pd.DataFrame) -> dict[str, Any]:
-    """One dot per trial that uses the mechanism anywhere, a bar at the median."""
-    once = uses.drop_duplicates(["trial", "mechanism"])
-    order = list(mechanism_table(uses)["mechanism"])
-    counts = once["mechanism"].value_counts()
-    labelled = once.assign(row=[f"{m} ({counts[m]})" for m in once["mechanism"]])
+    """One dot per trial that uses the mechanism anywhere, a bar at the median; far-out ones at the edge."""
+    once, scale = _within(uses.drop_duplicates(["trial", "mechanism"]))
+    ranked = mechanism_table(uses)
+    words = dict(zip(ranked["mechanism"], ranked["mechanism"] + " (" + ranked["trials"].astype(str) + ")", strict=True))
+    labelled = once.assign(row=once["mechanism"].map(words))
     domain, colours = colours_of(set(once["class"]))
-    y = alt.Y(
-        "row:N", sort=[f"{m} ({counts[m]})" for m in order], title=None, axis=alt.Axis(labelColor=INK, labelLimit=190)
-    )
-    x = alt.X(
-        "accuracy:Q", title="Validation accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%", tickCount=5)
-    )
+    y = alt.Y("row:N", sort=list(words.values()), title=None, axis=alt.Axis(labelColor=INK, labelLimit=190))
+    x = alt.X("at:Q", title="Validation accuracy", scale=scale, axis=alt.Axis(format="~%", tickCount=6))
     hover = [alt.Tooltip("name:N"), alt.Tooltip("mechanism:N"), alt.Tooltip("accuracy:Q", format=".1%")]
-    dots = alt.Chart().mark_circle(size=48, opacity=0.5).encode(
-        x=x, y=y, tooltip=hover,
-        color=alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6)),
-    )  # fmt: skip
-    middle = alt.Chart().mark_tick(color=INK, thickness=2.5, size=16).encode(x="median(accuracy):Q", y=y)
-    return finish(alt.layer(dots, middle, data=rows(labelled)), height=max(120, 26 * len(order)))
+    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
+    dots = alt.Chart().mark_point(
+        filled=True, size=44, fillOpacity=0.6, opacity=1, yOffset=alt.ExprRef(expr="datum.offset")
+    ).encode(x=x, y=y, tooltip=hover, color=colour, shape=alt.Shape("mark:N", scale=None))  # fmt: skip
+    bars = ranked.assign(row=ranked["mechanism"].map(words), at=ranked["median"].clip(lower=once["at"].min()))
+    middle = alt.Chart(rows(bars)).mark_tick(color=INK, thickness=2.5, size=18).encode(x="at:Q", y=y)
+    return finish(alt.layer(dots, middle, data=rows(labelled)), height=max(120, 26 * len(words)))
+
+
+def _within(once: pd.DataFrame) -> tuple[pd.DataFrame, alt.Scale]:
+    """Adds `at`, `offset` and `mark`: where each dot stands and its shape, on an axis of the trials not far out."""
+    floor = accuracy_floor(once.drop_duplicates("trial")["accuracy"])
+    far = once["accuracy"] < floor
+    scale = scale_of(once.loc[~far, "accuracy"], "accuracy")
+    low, high = scale.to_dict()["domain"]
+    placed = once.assign(at=once["accuracy"].mask(far, low + 0.006 * (high - low)))
+    equals = placed.groupby(["mechanism", "at"])["trial"]
+    rank, last = equals.cumcount(), equals.transform("count") - 1
+    spacing = (SPREAD / last.clip(lower=1)).clip(upper=3.0)
+    offset = (rank - last / 2) * spacing  # equal accuracies side by side, as far as the row is high
+    return placed.assign(offset=offset, mark=far.map({True: "triangle-left", False: "circle"})), scale
 
 
 def draw_stages(uses: pd.DataFrame) -> dict[str, Any]:
-    """Median accuracy in colour, the number of trials in each cell."""
+    """Median accuracy in colour, the number of trials in each cell; the colours stop at the trials that are far out."""
     table = stage_table(uses)
-    order = list(mechanism_table(uses)["mechanism"])
-    y = alt.Y("mechanism:N", sort=order, title=None, axis=alt.Axis(labelColor=INK, grid=False))
+    y = alt.Y(
+        "mechanism:N",
+        sort=list(mechanism_table(uses)["mechanism"]),
+        title=None,
+        axis=alt.Axis(labelColor=INK, grid=False),
+    )
     x = alt.X("stage:O", title="Stage", axis=alt.Axis(labelAngle=0, grid=False, orient="top"))
     hover = ["mechanism:N", "stage:O", alt.Tooltip("median:Q", format=".1%"), alt.Tooltip("trials:Q")]
-    low, high = float(table["median"].min()), float(table["median"].max())
-    scale = alt.Scale(scheme="viridis", domain=[low, high])
-    colour = alt.Color(
-        "median:Q", scale=scale, title="Median accuracy", legend=alt.Legend(orient="bottom", format=".0%")
-    )
+    high = float(table["median"].max())
+    low = min(high, max(float(table["median"].min()), accuracy_floor(uses.drop_duplicates("trial")["accuracy"])))
+    scale = alt.Scale(scheme="viridis", domain=[low, high], clamp=True)
+    key = alt.Legend(orient="bottom", format="~%", tickCount=4)
+    colour = alt.Color("median:Q", scale=scale, title="Median accuracy", legend=key)
     cells = alt.Chart().mark_rect(stroke="white", strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=hover)
-    light = alt.condition(f"datum.median < {(low + high) / 2}", alt.value("white"), alt.value(INK))
-    text = alt.Chart().mark_text(fontSize=12).encode(x=x, y=y, text="label:N", color=light)
+    dark = alt.condition(
+        f"datum.median < {low + EQUAL_CONTRAST * (high - low)}", alt.value("white"), alt.value("black")
+    )
+    text = alt.Chart().mark_text(fontSize=12).encode(x=x, y=y, text="label:N", color=dark)
     table["label"] = [f"{100 * m:.0f} % · {n}" for m, n in zip(table["median"], table["trials"], strict=True)]
-    return finish(alt.layer(cells, text, data=rows(table)), height=max(100, 28 * len(order)))
+    return finish(alt.layer(cells, text, data=rows(table)), height=max(100, 28 * table["mechanism"].nunique()))

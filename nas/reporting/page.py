@@ -69,8 +69,9 @@ def write_pictures(folder: Path, figure: Figure) -> None:
         return
     spec = json.dumps(figure.spec | {"width": PICTURE_WIDTH, "padding": 12})
     version = ".".join(VEGALITE_VERSION.split(".")[:2])
-    write_file(folder / f"{figure.name}.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
-    write_file(folder / f"{figure.name}.png", vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    write_file(folder / f"{figure.name}.svg", svg)
+    write_file(folder / f"{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))
 
 
 def write_file(path: Path, content: str | bytes) -> Path:

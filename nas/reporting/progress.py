@@ -8,7 +8,7 @@ import pandas as pd
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
 from nas.reporting.classes import colours_of, main_class
-from nas.reporting.theme import ACCENT, INK, finish, legend, noun_of, number, rows
+from nas.reporting.theme import ACCENT, finish, legend, noun_of, number, rows, scale_of
 from nas.run import Run
 from nas.trial import Trial
 
@@ -84,31 +84,67 @@ def curves_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["trial", "name", "class", "epoch", "accuracy", "loss", "seconds", "role"])
 
 
+def curves_floor(table: pd.DataFrame) -> float:
+    """Where the axis of the learning curves begins: past the first steep epochs and below the ends that matter.
+
+    The 5th percentile of the accuracies after a tenth of the epochs, or the worst end of a front member or reference.
+    """
+    settled = table.loc[table["epoch"] > table["epoch"].max() / 10, "accuracy"]
+    ends = _ends(table[table["role"] != "other"])
+    return float(min([settled.quantile(0.05), *ends]))
+
+
+def curves_below(table: pd.DataFrame) -> int:
+    """How many curves end below the axis."""
+    return int((_ends(table) < curves_floor(table)).sum())
+
+
+def cut_below(table: pd.DataFrame, bottom: float) -> pd.DataFrame:
+    """Curves without what lies below `bottom`, cut where they cross it; a missing accuracy breaks the line.
+
+    A clip path would do the same, but pictures of it take seconds: Vega writes one for every curve.
+    """
+    records: list[dict[Any, Any]] = []
+    for _, curve in table.groupby("trial", sort=False):
+        epochs = curve.sort_values("epoch").to_dict("records")
+        for last, here in zip([None, *epochs], epochs, strict=False):
+            if last and (last["accuracy"] < bottom) != (here["accuracy"] < bottom):
+                share = (bottom - last["accuracy"]) / (here["accuracy"] - last["accuracy"])
+                crossing = last["epoch"] + share * (here["epoch"] - last["epoch"])
+                records.append(here | {"epoch": round(crossing, 3), "accuracy": bottom})
+            records.append(here | {"accuracy": round(here["accuracy"], 4) if here["accuracy"] >= bottom else None})
+    return pd.DataFrame(records, columns=table.columns)
+
+
+def _ends(table: pd.DataFrame) -> pd.Series:
+    """Trial -> accuracy after its last epoch."""
+    return table.sort_values("epoch").groupby("trial")["accuracy"].last()
+
+
 def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
     """Accuracy over epochs: members of the front in the colour of their class, references dashed, the rest grey."""
     domain, colours = colours_of(set(table["class"]))
     single = int(table["epoch"].nunique()) == 1
+    scale = scale_of(pd.Series([curves_floor(table), table["accuracy"].max()]), "accuracy")
     hover = [alt.Tooltip("name:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("accuracy:Q", format=".1%")]
     base = alt.Chart().encode(
         x=alt.X(
             "epoch:Q", title="Epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, grid=False)
         ),
-        y=alt.Y("accuracy:Q", title="Validation accuracy", axis=alt.Axis(format=".0%", tickCount=5)),
+        y=alt.Y("accuracy:Q", title="Validation accuracy", scale=scale, axis=alt.Axis(format="~%", tickCount=6)),
         detail="trial:N",
         tooltip=hover,
     )
     colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
     layers = [
-        base.transform_filter(alt.datum.role == "other").mark_line(
-            color="#b8c2cc", strokeWidth=1, opacity=0.6, point=single
-        ),
+        base.transform_filter(alt.datum.role == "other").mark_line(color="#d3dae1", strokeWidth=1, point=single),
         base.transform_filter(alt.datum.role == "reference")
-        .mark_line(strokeWidth=1.6, strokeDash=[5, 3], color=INK, point=single)
+        .mark_line(strokeWidth=1.4, strokeDash=[5, 3], point=single)
         .encode(color=colour),
-        base.transform_filter(alt.datum.role == "front").mark_line(strokeWidth=2.2, point=single).encode(color=colour),
+        base.transform_filter(alt.datum.role == "front").mark_line(strokeWidth=2.8, point=single).encode(color=colour),
     ]
-    drawn = table.drop(columns=["loss", "seconds"]).assign(accuracy=table["accuracy"].round(4))
-    return finish(alt.layer(*layers, data=rows(drawn)), height=320)
+    drawn = cut_below(table.drop(columns=["loss", "seconds"]), scale.to_dict()["domain"][0])
+    return finish(alt.layer(*layers, data=rows(drawn)), height=360)
 
 
 def _end(trial: Trial) -> float:

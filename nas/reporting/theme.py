@@ -33,7 +33,8 @@ NARROW = 560  # below this width in pixels legends take fewer columns and crowde
 
 def finish(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, height: int) -> dict[str, Any]:
     """The Vega-Lite specification of a chart that takes the width of its box."""
-    return chart.properties(width="container", height=height).configure(**CONFIG).to_dict()
+    whole = chart.properties(width="container", height=height).configure(**CONFIG)
+    return whole.to_dict(validate=False)  # a third of a report's time; the tests validate every chart
 
 
 def rows(table: pd.DataFrame) -> alt.InlineData:
@@ -43,10 +44,11 @@ def rows(table: pd.DataFrame) -> alt.InlineData:
     return alt.InlineData(values=[{str(k): v for k, v in record.items()} for record in records])
 
 
-def legend(columns_wide: int, columns_narrow: int = 2, **more: Any) -> alt.Legend:
-    """Above the chart, in as many columns as the box carries; `width` only makes the expression follow a resize."""
+def legend(columns_wide: int, columns_narrow: int = 2, below: bool = False) -> alt.Legend:
+    """Above or below the chart, in as many columns as the box carries."""
+    # `0 * width` makes the expression follow a resize
     columns = alt.ExprRef(expr=f"0 * width + containerSize()[0] < {NARROW} ? {columns_narrow} : {columns_wide}")
-    return alt.Legend(orient="top", columns=columns, title=None, symbolOpacity=1, **more)
+    return alt.Legend(orient="bottom" if below else "top", columns=columns, title=None, symbolOpacity=1)
 
 
 def name_of(metric: str) -> str:

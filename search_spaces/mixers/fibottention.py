@@ -58,14 +58,16 @@ class Fibottention(Core):
         super().__init__()
         assert grid is not None
         self.tokens = grid[0] * grid[1]
-        found = [support(o, self.tokens) for o in head_offsets(self.tokens, num_heads, w_min, w_max, variant)]
-        self.steps = [steps for steps, _ in found]
-        self.width = max(abs(step) for steps in self.steps for step in steps)
+        offsets = head_offsets(self.tokens, num_heads, w_min, w_max, variant)
         self.dense = self.tokens <= DENSE_TOKENS
-        if self.dense:
-            self.register_buffer("allowed", torch.stack([dense_mask(*pair) for pair in found]), persistent=False)
-        else:  # one row of slots for all heads, cut apart where they are used
-            self.register_buffer("inside", torch.cat([inside for _, inside in found], dim=1), persistent=False)
+        with torch.device("cpu"):  # these values decide shapes: they must be real even where weights are not (meta)
+            found = [support(o, self.tokens) for o in offsets]
+            self.steps = [steps for steps, _ in found]
+            self.width = max(abs(step) for steps in self.steps for step in steps)
+            if self.dense:
+                self.register_buffer("allowed", torch.stack([dense_mask(*pair) for pair in found]), persistent=False)
+            else:  # one row of slots for all heads, cut apart where they are used
+                self.register_buffer("inside", torch.cat([inside for _, inside in found], dim=1), persistent=False)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         prefix = q.shape[2] - self.tokens

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import search_spaces
+import search_spaces.model
 from nas.architecture import make_config, read_config, save_config
 from nas.errors import UserError
 from nas.exporting.config import trial_config

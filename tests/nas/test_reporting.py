@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,9 +20,9 @@ from nas.reporting.figures import figures
 from nas.reporting.front import axes_of, draw_front, front_points
 from nas.reporting.importance import ENOUGH, encode, held_out_importance, importance_table
 from nas.reporting.labels import SIDES, PlotArea, along, label_box, overlap, place_labels
-from nas.reporting.mechanisms import mechanism_table, stage_table, uses_table
+from nas.reporting.mechanisms import draw_mechanisms, draw_stages, mechanism_table, stage_table, uses_table
 from nas.reporting.page import embedded, page
-from nas.reporting.progress import busy_seconds, curves_table, hypervolume_table
+from nas.reporting.progress import busy_seconds, curves_below, curves_floor, curves_table, cut_below, hypervolume_table
 from nas.reporting.spending import phases_table, states_table
 from nas.reporting.tables import front_table, markdown, rejections_table, trials_table
 from nas.reporting.theme import duration, interval, number
@@ -238,6 +239,87 @@ def test_an_axis_is_logarithmic_only_beyond_a_factor_of_ten(tmp_path: Path) -> N
         run = run_of(tmp_path, trial(0, 0.5, 1.0, intervals={}), trial(1, 0.9, top, intervals={}))
         text = json.dumps(draw_front(front_points(run), *axes_of(run.campaign.objective_list)[0]))
         assert ('"type": "log"' in text) is kind
+
+
+@pytest.fixture
+def outlier(tmp_path: Path) -> Run:
+    """Accuracy and latency rise together from 90 % and 1 ms; trial 12 did not learn and 13 is far slower."""
+    learned = [trial(i, 0.90 + 0.008 * i, 1 + 0.1 * i, "softmax", "window") for i in range(12)]
+    strays = [trial(12, 0.10, 1.5, "pooling", "window"), trial(13, 0.95, 40.0)]
+    reference = trial(14, 0.7, 1.2, kind="reference", name="swin_mini")
+    return run_of(tmp_path, *learned, *strays, reference, status="finished")
+
+
+def domains(spec: dict[str, Any]) -> list[list[float]]:
+    """Numeric domains of x and y in the order of the layers."""
+    channels = [layer["encoding"][c] for layer in spec["layer"] for c in "xy" if c in layer["encoding"]]
+    return [c["scale"]["domain"] for c in channels if "scale" in c]
+
+
+def test_trials_that_are_far_out_wait_at_the_edge_and_are_counted(outlier: Run) -> None:
+    x, y = axes_of(outlier.campaign.objective_list)[0]
+    spec = draw_front(front_points(outlier), x, y)
+    (left, right), (bottom, _) = domains(spec)[:2]
+    assert left < 0.9 < 1.2 * 2.1 < right < 3  # the front's error bars, and no logarithm for the sake of 40 ms
+    assert 0.6 < bottom < 0.7  # the reference is always shown
+    strays = {p["trial"]: p for p in spec["data"]["values"] if p["role"] == "outside"}
+    assert (strays[12]["accuracy"], strays[12]["edge"]) == (bottom, "triangle-down")
+    assert (strays[13]["latency_ms"], strays[13]["edge"]) == (right, "triangle-right")
+    assert "Triangles at the edge: 1 trial above 2.52 ms, 1 trial below 70.0 %." in figures(outlier)[0].reading
+
+
+def test_no_triangle_is_mentioned_where_nothing_is_far_out(five: Run) -> None:
+    assert not any("Triangle" in f.reading or "below the axis" in f.reading for f in figures(five))
+
+
+def test_one_failure_does_not_squeeze_accuracy_by_mechanism(outlier: Run) -> None:
+    uses = uses_table(outlier)
+    spec = draw_mechanisms(uses)
+    low, high = domains(spec)[0]
+    assert 0.88 < low < 0.90 < 0.988 < high
+    dots = {(p["trial"], p["mechanism"]): p for p in spec["data"]["values"]}
+    assert dots[12, "pooling"]["mark"] == "triangle-left"
+    assert low <= dots[12, "pooling"]["at"] < 0.9 == dots[0, "window"]["at"]
+    medians = {p["mechanism"]: p["at"] for p in spec["layer"][1]["data"]["values"]}
+    assert medians["window"] == np.median([0.1, *(0.90 + 0.008 * i for i in range(12))])
+
+
+def test_equal_accuracies_stand_side_by_side(tmp_path: Path) -> None:
+    spec = draw_mechanisms(uses_table(run_of(tmp_path, *(trial(i, 0.9) for i in range(30)))))
+    offsets = sorted(p["offset"] for p in spec["data"]["values"])
+    assert len(set(offsets)) == 30
+    assert offsets[0] == -offsets[-1] == pytest.approx(-7)  # inside the row
+
+
+def test_colours_stop_where_the_bulk_ends_and_words_stay_true(outlier: Run) -> None:
+    spec = draw_stages(uses_table(outlier))
+    scale = spec["layer"][0]["encoding"]["color"]["scale"]
+    assert scale["clamp"] and scale["domain"] == pytest.approx([0.9, 0.944])
+    assert {c["label"] for c in spec["data"]["values"] if c["mechanism"] == "pooling"} == {"10 % · 1"}
+
+
+def test_curves_are_cut_where_they_cross_the_axis(outlier: Run) -> None:
+    accuracies = [0.2, 0.8, 0.9, 0.4, 0.95]
+    curve = tuple(Point(epoch=e, loss=1, accuracy=a, seconds=e) for e, a in enumerate(accuracies, start=1))
+    table = cut_below(curves_table(replace(outlier, trials=(replace(outlier.trials[0], curve=curve),))), 0.5)
+    kept = table.dropna(subset="accuracy")
+    assert kept["epoch"].tolist() == pytest.approx([1.5, 2, 3, 3.8, 4 + 0.1 / 0.55], abs=0.001) + [5]
+    np.testing.assert_allclose(kept["accuracy"], np.interp(kept["epoch"], range(1, 6), accuracies), atol=0.001)
+    assert table["accuracy"].isna().tolist() == [True, False, False, False, False, True, False, False]
+
+
+def test_learning_curves_begin_below_the_ends_that_matter(outlier: Run) -> None:
+    table = curves_table(outlier)
+    assert curves_floor(table) == 0.7  # the reference's
+    assert curves_floor(table[table["role"] == "front"]) == 0.9
+    assert curves_below(table) == 1
+
+
+def test_every_chart_is_valid_vega_lite(outlier: Run, five: Run) -> None:
+    specs = [f.spec for run in (outlier, five) for f in figures(run) if f.spec]
+    assert len(specs) == 14
+    for spec in specs:
+        assert alt.Chart.from_dict(spec, validate=True)
 
 
 def test_page_pictures_and_tables_are_written(five: Run) -> None:
