@@ -28,12 +28,14 @@ def compare(run: Run) -> list[dict[str, Any]]:
     rows = []
     for reference in (t for t in run.references() if t.state == "complete"):
         beaten_by = _dominators(table, losses([reference.values], objectives)[0])
-        rows.append({
-            "seed": run.campaign.seed,
-            "reference": reference.name,
-            **{o.name: round(reference.values[o.name], 4) for o in objectives},
-            "dominated_by": [front[i].number for i in beaten_by],
-        })
+        rows.append(
+            {
+                "seed": run.campaign.seed,
+                "reference": reference.name,
+                **{o.name: round(reference.values[o.name], 4) for o in objectives},
+                "dominated_by": [front[i].number for i in beaten_by],
+            }
+        )
     return rows
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
 from nas.reporting.classes import colours_of, main_class
+from nas.reporting.extent import accuracy_floor
 from nas.reporting.theme import ACCENT, finish, legend, noun_of, number, rows, scale_of
 from nas.run import Run
 from nas.trial import Trial
@@ -87,11 +88,12 @@ def curves_table(run: Run) -> pd.DataFrame:
 def curves_floor(table: pd.DataFrame) -> float:
     """Where the axis of the learning curves begins: past the first steep epochs and below the ends that matter.
 
-    The 5th percentile of the accuracies after a tenth of the epochs, or the worst end of a front member or reference.
+    After a tenth of the epochs, the 5th percentile of the accuracies or the worst that is not far out, if that is more;
+    but never above the end of a front member or a reference.
     """
     settled = table.loc[table["epoch"] > table["epoch"].max() / 10, "accuracy"]
     ends = _ends(table[table["role"] != "other"])
-    return float(min([settled.quantile(0.05), *ends]))
+    return float(min([max(settled.quantile(0.05), accuracy_floor(settled)), *ends]))
 
 
 def curves_below(table: pd.DataFrame) -> int:

@@ -4,12 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import free_worker
+import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from free_worker import FreeWorker, formula
+from optuna.storages.journal import JournalFileBackend
 from ray import cloudpickle as ray_cloudpickle
 
 from nas.errors import UserError
@@ -77,6 +81,16 @@ def test_a_campaign_spends_its_budget_and_writes_its_folder(make_campaign, tmp_p
     assert len(list((run.path / "configs").iterdir())) == len(run.front())
     assert {"campaign.yaml", "environment.json", "journal.jsonl", "optuna.log"} <= {p.name for p in run.path.iterdir()}
     assert "<html" in (run.path / "report" / "index.html").read_text()
+
+
+def test_optuna_opens_the_mirror_of_the_record(make_campaign, tmp_path):
+    run = run_free(make_campaign(4), tmp_path, Failing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(run.path / "optuna.log")))
+    study = optuna.load_study(study_name="test", storage=storage)
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]
+    assert [t.user_attrs["hash"] for t in study.trials] == [t.hash for t in run.trials]
 
 
 def test_the_front_is_what_brute_force_finds(make_campaign, tmp_path):
@@ -157,6 +171,16 @@ def test_a_changed_campaign_is_not_resumed_but_a_larger_budget_is(make_campaign,
     with pytest.raises(UserError, match=r"changed .*training.epochs: "):
         run_free(make_campaign(4, training={"epochs": 99}), tmp_path, resume=True)
     assert len(run_free(make_campaign(6), tmp_path, resume=True).complete()) == 6
+
+
+def test_changed_data_are_not_resumed(make_campaign, tmp_path):
+    path = tmp_path / "d.npz"
+    images, labels = np.arange(60 * 64, dtype=np.uint8).reshape(60, 8, 8), np.arange(60) % 2
+    np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    run_free(make_campaign(2, data={"source": str(path)}), tmp_path)
+    np.savez(path, train_images=images[::-1], train_labels=labels, test_images=images, test_labels=labels)
+    with pytest.raises(UserError, match="have changed since it began"):
+        run_free(make_campaign(4, data={"source": str(path)}), tmp_path, resume=True)
 
 
 def test_a_folder_that_holds_a_campaign_is_not_overwritten(make_campaign, tmp_path):

@@ -63,7 +63,10 @@ def test_latency_is_measured_before_training_and_taken_from_the_record_when_know
 
 
 def test_a_broken_latency_limit_ends_a_trial_before_training_but_never_a_reference(make_worker):
-    limits = {"objectives": {"accuracy": "maximize", "latency_ms": "minimize"}, "constraints": {"latency_ms": "<= 1e-6"}}
+    limits = {
+        "objectives": {"accuracy": "maximize", "latency_ms": "minimize"},
+        "constraints": {"latency_ms": "<= 1e-6"},
+    }
     worker = make_worker(1, **limits)
     outcome = list(worker.steps(job()))[-1]
     assert (outcome.state, outcome.curve) == ("infeasible", ())
