@@ -96,5 +96,6 @@ def draw_stages(uses: pd.DataFrame) -> dict[str, Any]:
         f"datum.median < {low + EQUAL_CONTRAST * (high - low)}", alt.value("white"), alt.value("black")
     )
     text = alt.Chart().mark_text(fontSize=12).encode(x=x, y=y, text="label:N", color=dark)
-    table["label"] = [f"{100 * m:.0f} % · {n}" for m, n in zip(table["median"], table["trials"], strict=True)]
+    digits = 1 if high - low < 0.1 else 0
+    table["label"] = [f"{100 * m:.{digits}f} % · {n}" for m, n in zip(table["median"], table["trials"], strict=True)]
     return finish(alt.layer(cells, text, data=rows(table)), height=max(100, 28 * table["mechanism"].nunique()))

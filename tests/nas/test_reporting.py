@@ -303,7 +303,7 @@ def test_colours_stop_where_the_bulk_ends_and_words_stay_true(outlier: Run) -> N
     stage_one = [0.95, *(0.90 + 0.008 * i for i in range(12))]  # the best median: softmax
     assert scale["clamp"]
     assert scale["domain"] == pytest.approx([0.9, np.median(stage_one)])
-    assert {c["label"] for c in values_of(spec, spec["data"]) if c["mechanism"] == "pooling"} == {"10 % · 1"}
+    assert {c["label"] for c in values_of(spec, spec["data"]) if c["mechanism"] == "pooling"} == {"10.0 % · 1"}
 
 
 def test_curves_are_cut_where_they_cross_the_axis(outlier: Run) -> None:
