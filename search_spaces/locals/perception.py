@@ -1,5 +1,4 @@
-"""A depth-wise convolution with a residual: before the mixer (CMT's LPU, arXiv 2107.06263), or before mixer and
-feed-forward as a conditional position (DaViT, arXiv 2204.03645)."""
+"""A depth-wise convolution with a residual, before the mixer (CMT, arXiv 2107.06263) or twice (DaViT, arXiv 2204.03645)."""
 
 from typing import Any, ClassVar, Literal
 
