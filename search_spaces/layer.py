@@ -4,6 +4,7 @@ import functools
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -53,3 +54,10 @@ def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 def to_tokens(x: Tensor) -> Tensor:
     """Feature map (B, C, H, W) -> patch tokens (B, N, C) in row order."""
     return x.flatten(2).transpose(1, 2)
+
+
+def add_on_map(x: Tensor, grid: tuple[int, int], convolution: nn.Module) -> Tensor:
+    """(B, P + N, C) with `convolution` of the patches' map added to the patches; prefix tokens pass by."""
+    prefix, patches = split_prefix(x, grid[0] * grid[1])
+    patches = patches + to_tokens(convolution(to_map(patches, grid)))
+    return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches

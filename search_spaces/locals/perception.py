@@ -1,13 +1,12 @@
-"""A depth-wise convolution with a residual, before the mixer (CMT, arXiv 2107.06263) or twice (DaViT, arXiv 2204.03645)."""
+"""A depth-wise convolution with a residual: once (CMT, arXiv 2107.06263) or twice a block (DaViT, arXiv 2204.03645)."""
 
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost
-from search_spaces.layer import split_prefix, to_map, to_tokens
+from search_spaces.layer import add_on_map
 from search_spaces.parts import LOCALS, Grid, Local
 
 
@@ -23,9 +22,7 @@ class LocalPerception(Local):
         self.proj = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        prefix, patches = split_prefix(x, self.grid[0] * self.grid[1])
-        patches = patches + to_tokens(self.proj(to_map(patches, self.grid)))
-        return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches
+        return add_on_map(x, self.grid, self.proj)
 
     @classmethod
     def cost(cls, *, dim: int, tokens: int, **params: Any) -> Cost:

@@ -2,12 +2,11 @@
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost
-from search_spaces.layer import split_prefix, to_map, to_tokens
+from search_spaces.layer import add_on_map
 from search_spaces.parts import POSITIONS, Grid, Position
 
 
@@ -21,9 +20,7 @@ class ConditionalPosition(Position):
         self.proj = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        prefix, patches = split_prefix(x, self.grid[0] * self.grid[1])
-        patches = patches + to_tokens(self.proj(to_map(patches, self.grid)))
-        return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches
+        return add_on_map(x, self.grid, self.proj)
 
     @classmethod
     def place(cls, **params: Any) -> Literal["first stage", "every stage", "after first block"]:
