@@ -1,6 +1,6 @@
 """vitnas: neural architecture search for efficient vision transformers.
 
-The same words as on the command line: search, report, export, train, show, sample, load_campaign, load_run.
+The same words as on the command line: search, report, export, train, show, sample, list; and load_campaign, load_run.
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nas.description import sample_architectures as sample
     from nas.errors import UserError
     from nas.exporting import export_run as export
-    from nas.folder import write_folder as report
+    from nas.folder import rebuild as report
     from nas.genotype import Atom, Genotype, Stage
     from nas.retraining import train_config as train
     from nas.run import Run, load_run
@@ -23,11 +23,12 @@ _WHERE = {
     "load_campaign": ("nas.campaign", "load_campaign"),
     "UserError": ("nas.errors", "UserError"),
     "export": ("nas.exporting", "export_run"),
-    "report": ("nas.folder", "write_folder"),
+    "report": ("nas.folder", "rebuild"),
     "Atom": ("nas.genotype", "Atom"),
     "Genotype": ("nas.genotype", "Genotype"),
     "Stage": ("nas.genotype", "Stage"),
     "Run": ("nas.run", "Run"),
+    "list": ("nas.listing", "list_choices"),
     "load_run": ("nas.run", "load_run"),
     "search": ("nas.session", "search"),
     "show": ("nas.description", "describe"),

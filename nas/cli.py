@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.errors import UserError, unknown
+from nas.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -53,10 +53,9 @@ def search(
 @app.command()
 def report(run_dir: RunDir) -> None:
     """Rebuild the report and the tables, also of a running or broken campaign."""
-    from nas.folder import write_folder
-    from nas.run import load_run
+    from nas.folder import rebuild
 
-    print(write_folder(load_run(run_dir)))
+    print(rebuild(run_dir))
 
 
 @app.command()
@@ -125,11 +124,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """What there is to choose from."""
-    from nas.listing import LISTS, print_rows
+    from nas.listing import list_choices, print_rows
 
-    if what not in LISTS:
-        raise unknown("list", what, LISTS)
-    rows = LISTS[what]()
+    rows = list_choices(what)
     _out(rows, as_json, lambda: print_rows(rows))
 
 

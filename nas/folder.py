@@ -8,7 +8,12 @@ import pandas as pd
 from nas.exporting.config import write_config
 from nas.reporting import write_report
 from nas.reporting.tables import front_table, trials_table
-from nas.run import Run
+from nas.run import Run, load_run
+
+
+def rebuild(run_dir: Path | str) -> Path:
+    """Tables, configs and report of a run folder anew, also of a running or broken campaign. Returns the page."""
+    return write_folder(load_run(run_dir))
 
 
 def write_folder(run: Run) -> Path:

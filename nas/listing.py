@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evaluators.cost import count
-from nas.errors import UserError
+from nas.errors import UserError, unknown
 from nas.objective import METRICS
 from search_spaces.mixers import MIXERS
 from search_spaces.vit import SPACES, make_space
@@ -93,6 +93,13 @@ LISTS: dict[str, Callable[[], Rows]] = {
 def _doc(thing: Any) -> str:
     text = (thing.__doc__ or "").strip()
     return text.splitlines()[0] if text else ""
+
+
+def list_choices(what: str) -> Rows:
+    """Rows of one list by its name; raises UserError naming the lists."""
+    if what not in LISTS:
+        raise unknown("list", what, LISTS)
+    return LISTS[what]()
 
 
 def print_rows(rows: Rows) -> None:
