@@ -101,7 +101,8 @@ def _stage_rows(index: int, resolved: StagePlan) -> Iterator[Row]:
 
 @lru_cache(maxsize=65536)
 def _block_costs(stage: Stage, mixers: tuple[Atom, ...], shape: Shape) -> tuple[tuple[str, str, Cost], ...]:
-    scale = costs.weights(shape.dim) if stage.layer_scale is not None else Cost()
+    scales = (stage.layer_scale is not None) + (stage.norm.params.get("residual") is not None)
+    scale = costs.weights(shape.dim) * scales
     extra = norm_cost(stage.norm, shape.dim) + scale
     found = []
     if mixers[0].kind != "none":

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from search_spaces.mixers import MIXERS
     from search_spaces.vit import SPACES, make_space
     from search_spaces.zoo import ZOO
+    from search_spaces.zoo.checkpoints import load_checkpoint
 
 _WHERE = {
     "Atom": "nas.genotype",
@@ -18,10 +19,11 @@ _WHERE = {
     "load": "search_spaces.files",
     "MIXERS": "search_spaces.mixers",
     "SPACES": "search_spaces.vit",
+    "load_checkpoint": "search_spaces.zoo.checkpoints",
     "make_space": "search_spaces.vit",
     "ZOO": "search_spaces.zoo",
 }
-__all__ = ["MIXERS", "SPACES", "ZOO", "Atom", "Genotype", "Stage", "build", "load", "make_space"]
+__all__ = ["MIXERS", "SPACES", "ZOO", "Atom", "Genotype", "Stage", "build", "load", "load_checkpoint", "make_space"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,10 +9,9 @@ from nas.genotype import NONE, Atom, Genotype, Stage, Value
 from nas.registry import Registry
 from search_spaces.costs import Shape
 from search_spaces.mixers import MIXERS
+from search_spaces.mixers.base import SHARED
 from search_spaces.parts import DOWNSAMPLERS, FFNS, HEADS, LOCALS, NORMS, POSITIONS, REDUCERS, STEMS, Grid
 from search_spaces.plan import plan, reduction_point, square
-
-SHARED = {"qkv_bias": True}  # parameters of the projections around an attention core, with their defaults
 
 
 def canonical(genotype: Genotype, *, image_size: int | Grid) -> Genotype:

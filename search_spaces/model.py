@@ -8,7 +8,20 @@ from torch import Tensor, nn
 from nas.genotype import Atom, Genotype, Stage
 from search_spaces.layer import Layer
 from search_spaces.mixers import build_mixer
-from search_spaces.parts import DOWNSAMPLERS, FFNS, HEADS, LOCALS, POSITIONS, REDUCERS, STEMS, Grid, Identity, make_norm
+from search_spaces.parts import (
+    DOWNSAMPLERS,
+    FFNS,
+    HEADS,
+    LOCALS,
+    POSITIONS,
+    REDUCERS,
+    STEMS,
+    Grid,
+    Identity,
+    head_norm,
+    make_norm,
+    split_norm,
+)
 from search_spaces.plan import BlockPlan, Plan, StagePlan, plan
 
 
@@ -42,8 +55,9 @@ def build_plan(resolved: Plan, drop_path: float = 0.0) -> "Network":
         in_chans=resolved.in_chans, dim=first.stage.width, image_size=resolved.image_size, **genotype.stem.params
     )
     head = HEADS[genotype.head.kind](
-        dim=last.stage.width, classes=resolved.classes, prefix=last.prefix, norm=last.stage.norm, **genotype.head.params
-    )
+        dim=last.stage.width, classes=resolved.classes, prefix=last.prefix, norm=head_norm(last.stage.norm),
+        **genotype.head.params,
+    )  # fmt: skip
     network = Network(stem, stages, head, resolved.image_size)
     network.init_weights()
     return network
@@ -73,7 +87,7 @@ def _build_stage(resolved: StagePlan, drop_path: list[float]) -> "EncoderStage":
         position_after=_build_position(resolved.position_after, resolved),
         reducer=reducer,
         reduce_after=reduce_after,
-        norm=make_norm(stage.norm, stage.width) if stage.norm_out else Identity(),
+        norm=make_norm(split_norm(stage.norm)[0], stage.width) if stage.norm_out else Identity(),
     )
 
 
@@ -88,6 +102,7 @@ def _build_position(atom: Atom | None, resolved: StagePlan) -> Layer:
 def _build_block(stage: Stage, block: BlockPlan, drop_path: float) -> "Block":
     shape, mixing, feeding = block.shape, block.mixers[0].kind != "none", stage.ffn.kind != "none"
     local = LOCALS[stage.local.kind] if stage.local.kind != "none" else None
+    norm, place = split_norm(stage.norm)
 
     def convolution(*places: str) -> Layer | None:
         if local is None or local.place not in places:
@@ -97,16 +112,17 @@ def _build_block(stage: Stage, block: BlockPlan, drop_path: float) -> "Block":
     between = convolution("between")
     return Block(
         before=convolution("before mixer", "before both"),
-        norm1=make_norm(stage.norm, shape.dim) if mixing else None,
+        norm1=make_norm(norm, shape.dim) if mixing else None,
         mixer=build_mixer(block.mixers, stage.share, shape) if mixing else None,
-        norm3=make_norm(stage.norm, shape.dim) if between is not None else None,
+        norm3=make_norm(norm, shape.dim) if between is not None else None,
         between=between,
         before_ffn=convolution("before both"),
-        norm2=make_norm(stage.norm, shape.dim) if feeding else None,
+        norm2=make_norm(norm, shape.dim) if feeding else None,
         ffn=FFNS[stage.ffn.kind](dim=shape.dim, grid=shape.grid, **stage.ffn.params) if feeding else None,
         dim=shape.dim,
         layer_scale=stage.layer_scale,
         drop_path=drop_path,
+        **place,
     )
 
 
@@ -195,7 +211,8 @@ class EncoderStage(Layer):
 class Block(Layer):
     """x + mixer(norm x), then x + ffn(norm x), with convolutions before or between where the genotype has them.
 
-    Parts that are None are left out with their norm and their residual.
+    Parts that are None are left out with their norm and their residual. norm_after: x + norm mixer(x) instead, the
+    residual post-norm of large FocalNets and of Swin V2 (arXiv 2111.09883). residual: start of factors on x itself.
     """
 
     def __init__(
@@ -211,6 +228,8 @@ class Block(Layer):
         dim: int,
         layer_scale: float | None,
         drop_path: float,
+        norm_after: bool = False,
+        residual: float | None = None,
     ):
         super().__init__()
         self.before = before
@@ -219,19 +238,24 @@ class Block(Layer):
         self.before_ffn = before_ffn
         self.norm2, self.ffn, self.ls2 = norm2 or Identity(), ffn, _scale(ffn, dim, layer_scale)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else Identity()
+        self.norm_after = norm_after
+        self.rs1, self.rs2, self.rs3 = (_scale(branch, dim, residual) for branch in (mixer, ffn, between))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.before is not None:
             x = self.before(x)
         if self.mixer is not None:
-            x = x + self.drop_path(self.ls1(self.mixer(self.norm1(x))))
+            x = self.rs1(x) + self.drop_path(self.ls1(self._normed(self.mixer, self.norm1, x)))
         if self.between is not None:
-            x = x + self.drop_path(self.ls3(self.between(self.norm3(x))))
+            x = self.rs3(x) + self.drop_path(self.ls3(self._normed(self.between, self.norm3, x)))
         if self.before_ffn is not None:
             x = self.before_ffn(x)
         if self.ffn is not None:
-            x = x + self.drop_path(self.ls2(self.ffn(self.norm2(x))))
+            x = self.rs2(x) + self.drop_path(self.ls2(self._normed(self.ffn, self.norm2, x)))
         return x
+
+    def _normed(self, branch: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+        return norm(branch(x)) if self.norm_after else branch(norm(x))
 
 
 def _scale(branch: Layer | None, dim: int, start: float | None) -> Layer:

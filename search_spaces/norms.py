@@ -1,27 +1,34 @@
-"""Norms over tokens (B, L, C): layer norm, and group norm with one group (PoolFormer, arXiv 2111.11418)."""
+"""Norms over tokens (B, L, C): layer norm, group norm with one group (PoolFormer, arXiv 2111.11418), and none."""
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.layer import Layer
-from search_spaces.parts import NORMS
+from search_spaces.parts import NORMS, Identity
 
 
 @NORMS.register("layer")
-def layer_norm(dim: int, eps: float = 1e-6) -> nn.LayerNorm:
-    return nn.LayerNorm(dim, eps=eps)
+def layer_norm(dim: int, eps: float = 1e-6, bias: bool = True) -> nn.LayerNorm:
+    return nn.LayerNorm(dim, eps=eps, bias=bias)
+
+
+@NORMS.register("none")
+def no_norm(dim: int) -> Identity:
+    """For blocks whose branches hold norms of their own."""
+    return Identity()
 
 
 @NORMS.register("group")
 class SingleGroupNorm(Layer):
     """Mean and variance over all tokens and channels of an image together, scale and shift per channel."""
 
-    def __init__(self, dim: int, eps: float = 1e-5):
+    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(x.float(), dim=(1, 2), keepdim=True, correction=0)
-        return ((x - mean) * torch.rsqrt(variance + self.eps)).to(x.dtype) * self.weight + self.bias
+        x = ((x - mean) * torch.rsqrt(variance + self.eps)).to(x.dtype) * self.weight
+        return x if self.bias is None else x + self.bias

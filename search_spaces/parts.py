@@ -9,7 +9,7 @@ from torch import nn
 
 from nas.genotype import Atom
 from nas.registry import Registry
-from search_spaces.costs import Cost, norm
+from search_spaces.costs import Cost, norm, weights
 from search_spaces.layer import Layer
 
 Grid = tuple[int, int]
@@ -76,6 +76,7 @@ class Reducer(Layer):
     """
 
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    averages: ClassVar[bool] = True  # kept tokens are weighted means of patch tokens: equal ones stay what they are
 
     @classmethod
     def kept(cls, tokens: int, **params: Any) -> int:
@@ -134,5 +135,24 @@ def make_norm(atom: Atom, dim: int) -> nn.Module:
     return NORMS[atom.kind](dim, **atom.params)
 
 
+def split_norm(atom: Atom) -> tuple[Atom, dict[str, Any]]:
+    """A stage's norm alone, and what else it says of the blocks around it.
+
+    after: it follows each branch. residual: each branch is added to x times a learned factor per channel, which starts
+    there (MetaFormer baselines, arXiv 2210.13452).
+    """
+    params = atom.params
+    place = {"norm_after": bool(params.pop("after", False)), "residual": params.pop("residual", None)}
+    return Atom(atom.kind, **params), place
+
+
+def head_norm(atom: Atom) -> Atom:
+    """A head norms, with a bias, even where blocks do not."""
+    kept = {key: value for key, value in split_norm(atom)[0].params.items() if key != "bias"}
+    return Atom("layer") if atom.kind == "none" else Atom(atom.kind, **kept)
+
+
 def norm_cost(atom: Atom, dim: int) -> Cost:
-    return norm(dim)
+    if atom.kind == "none":
+        return Cost()
+    return norm(dim) if atom.params.get("bias", True) else weights(dim)

@@ -35,7 +35,7 @@ class StagePlan:
     position: Atom | None  # added at the start of the stage
     position_after: Atom | None  # applied after the first block
     blocks: tuple[BlockPlan, ...]
-    reduction: tuple[int, Atom] | None  # (blocks before it, reducer)
+    reduction: tuple[int, Atom] | None  # (blocks before it, reducer); None where it would keep all tokens
 
     @property
     def prefix(self) -> int:
@@ -90,6 +90,8 @@ def _plan_stage(genotype: Genotype, index: int, in_dim: int, in_grid: Grid, grid
         grid=grid, tokens=grid[0] * grid[1], prefix=cls_token + registers,
     )  # fmt: skip
     reduction = reduction_point(genotype) if last else None
+    if reduction is not None and _reduced(shape, reduction[1]).tokens >= shape.tokens:
+        reduction = None  # nothing to leave out
     blocks = []
     for i, mixers in enumerate(stage.mixers()):
         if reduction is not None and reduction[0] == i:

@@ -137,8 +137,12 @@ def reduction(resolved: Plan) -> Iterator[Problem]:
 
 def head(genotype: Genotype) -> Iterator[Problem]:
     """V9: what the head reads exists. (Dense heads, once there are any: no map that a reduction has scattered.)"""
-    if HEADS[genotype.head.kind].needs_cls and not genotype.cls_token:
+    needs_cls = HEADS[genotype.head.kind].needs_cls
+    if needs_cls and not genotype.cls_token:
         yield Problem("V9", f"head {genotype.head.kind} reads a class token and the network has none", ("head",))
+    if needs_cls and genotype.head.params.get("distilled") and not genotype.registers:
+        text = "a distilled head reads the first register as distillation token and the network has none"
+        yield Problem("V9", text, ("head", "registers"))
 
 
 def topology(genotype: Genotype) -> Iterator[Problem]:

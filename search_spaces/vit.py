@@ -60,7 +60,8 @@ def vit_small(*, image_size: int, in_chans: int = 3, classes: int = 10) -> Space
     depths = ((1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4), (2, 3, 4, 6, 8))
     return _space(
         "vit_small", image_size, in_chans, classes,
-        stem=_stems(strides, norm=True), plain_stem=_stems(strides), strides=strides, plain_strides=strides,
+        stem=_stems(strides, norm=True), plain_stem=(*_stems(strides), *_token_stems(strides)),
+        strides=strides, plain_strides=strides,
         stages=(2, 3), widths=widths, depths=depths, head_dim=(8, 16, 32), ratio=(2, 3, 4),
     )  # fmt: skip
 
@@ -72,7 +73,7 @@ def vit_224(*, image_size: int = 224, in_chans: int = 3, classes: int = 1000) ->
         raise UserError(f"image_size: vit_224 is for images of at least 96 px, found {image_size}; use vit_small")
     widths = ((32, 48, 64, 96), (64, 96, 128, 192), (160, 192, 256, 384), (256, 320, 512, 768), (192, 256, 384, 512))
     depths = ((1, 2, 3), (2, 3, 4), (4, 6, 8, 10, 12, 16), (1, 2, 3), (8, 10, 12, 14, 16))
-    plain_stem = ("patch(size=14)", "patch(size=16)", "patch(size=32)", "convstack(stride=16)")
+    plain_stem = ("patch(size=14)", "patch(size=16)", "patch(size=32)", "convstack(stride=16)", *_token_stems((16,)))
     return _space(
         "vit_224", image_size, in_chans, classes,
         stem=_stems((4,), norm=True), plain_stem=plain_stem, strides=(4,), plain_strides=(14, 16, 32),
@@ -84,6 +85,11 @@ def _stems(strides: tuple[int, ...], norm: bool = False) -> tuple[str, ...]:
     patches = (Atom("patch", size=s, norm=True) if norm else Atom("patch", size=s) for s in strides)
     rest = (Atom(kind, stride=s) for kind in ("overlap", "convstack") for s in strides)
     return tuple(str(a) for a in (*patches, *rest))
+
+
+def _token_stems(strides: tuple[int, ...]) -> tuple[str, ...]:
+    """Below stride 4 they attend on the full image."""
+    return tuple(str(Atom("tokens_to_token", stride=s)) for s in strides if s >= 4)
 
 
 def _space(
@@ -154,7 +160,7 @@ def _stage_dimensions(
     yield dimension("mixer_b", (SAME, *mixers), "token mixer of odd blocks, or of the remaining heads")
     yield dimension("mode", ("alternate", "headmix"), "two mixers take turns, or share the heads of every block")
     yield dimension("share", (0.25, 0.5, 0.75), "heads that use mixer_a where they are shared", ordered=True)
-    yield dimension("ffn", tuple(k for k in FFNS if k != "none"), "feed-forward")
+    yield dimension("ffn", _feed_forwards(), "feed-forward")
     yield dimension("ffn_ratio", ratio, "hidden channels of the feed-forward over channels", ordered=True)
     yield dimension("local", ("none", *LOCALS), "convolution beside the mixer")
 
@@ -164,6 +170,13 @@ def _atoms(registry: Registry[Any]) -> Iterator[str]:
     for kind, component in registry.items():
         for values in product(*component.search.values()):
             yield str(Atom(kind, **dict(zip(component.search, values, strict=True))))
+
+
+def _feed_forwards() -> tuple[str, ...]:
+    """Without their ratio, which is a dimension of its own."""
+    found = [atom for atom in map(parsed, _atoms(FFNS)) if atom.kind != "none"]
+    bare = (Atom(a.kind, **{k: v for k, v in a.params.items() if k != "ratio"}) for a in found)
+    return tuple(dict.fromkeys(map(str, bare)))
 
 
 def _useful(atom: Atom, shapes: list[Shape]) -> bool:
@@ -214,9 +227,14 @@ def _stage(read: Read, group: str, last: bool) -> Stage:
         mode=mode,
         share=share,
         tail=tail,
-        ffn=Atom(read(f"{group}.ffn"), ratio=read(f"{group}.ffn_ratio")),
+        ffn=_feed_forward(read, group),
         local=parsed(read(f"{group}.local")),
     )
+
+
+def _feed_forward(read: Read, group: str) -> Atom:
+    atom = parsed(read(f"{group}.ffn"))
+    return Atom(atom.kind, **{**atom.params, "ratio": read(f"{group}.ffn_ratio")})
 
 
 def _pattern(read: Read, group: str, a: Atom, depth: int) -> tuple[Atom | None, str, float]:

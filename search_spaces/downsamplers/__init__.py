@@ -1,3 +1,3 @@
 """Down-sampling between stages: fixed token merging. One file each."""
 
-from search_spaces.downsamplers import convolution, merge  # noqa: F401
+from search_spaces.downsamplers import attention, convolution, deformable, mbconv, mbconv_pooled, merge  # noqa: F401

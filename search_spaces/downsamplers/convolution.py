@@ -13,28 +13,34 @@ from search_spaces.parts import DOWNSAMPLERS, DownSampler, Grid, Identity
 
 
 class StridedConv(DownSampler):
-    """norm: "before" the convolution, "after" it, or "none"."""
+    """norm: "before" the convolution, "after" it, a "batch" norm after it, or "none". bias: of a norm before."""
 
     kernel: ClassVar[int]
 
-    def __init__(self, dim: int, out_dim: int, grid: Grid, norm: str = "after", eps: float = 1e-5):
+    def __init__(self, dim: int, out_dim: int, grid: Grid, norm: str = "after", eps: float = 1e-5, bias: bool = True):
         super().__init__()
         self.grid_in = grid
-        self.norm_before = nn.LayerNorm(dim, eps=eps) if norm == "before" else Identity()
+        self.norm_before = nn.LayerNorm(dim, eps=eps, bias=bias) if norm == "before" else Identity()
         self.proj = nn.Conv2d(dim, out_dim, self.kernel, stride=2, padding=self.kernel // 2 if self.kernel % 2 else 0)
         self.norm_after = nn.LayerNorm(out_dim, eps=eps) if norm == "after" else Identity()
+        self.batch_norm = nn.BatchNorm2d(out_dim, eps=eps) if norm == "batch" else Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = self.grid_in
         x = to_map(self.norm_before(x), self.grid_in)
         if self.kernel % 2 == 0 and (h % 2 or w % 2):
             x = F.pad(x, (0, w % 2, 0, h % 2))
-        return self.norm_after(to_tokens(self.proj(x)))
+        return self.norm_after(to_tokens(self.batch_norm(self.proj(x))))
 
     @classmethod
     def cost(cls, *, dim: int, out_dim: int, grid: Grid, **params: Any) -> Cost:
         h, w = cls.grid(grid)
-        norms = {"before": costs.norm(dim), "after": costs.norm(out_dim), "none": Cost()}
+        norms = {
+            "before": costs.weights((1 + params.get("bias", True)) * dim),
+            "after": costs.norm(out_dim),
+            "batch": costs.norm(out_dim),
+            "none": Cost(),
+        }
         return costs.conv(h * w, dim, out_dim, cls.kernel) + norms[params.get("norm", "after")]
 
 

@@ -1,3 +1,3 @@
 """Feed-forward networks of a block. One file each."""
 
-from search_spaces.ffn import mix, mlp, none  # noqa: F401
+from search_spaces.ffn import batch_norm_mlp, inverted_residual, mix, mixture, mlp, none  # noqa: F401

@@ -12,18 +12,25 @@ from search_spaces.parts import HEADS, Head, make_norm
 
 @HEADS.register("cls")
 class ClassTokenHead(Head):
-    """Norm over all tokens, then row 0."""
+    """Norm over all tokens, then row 0.
+
+    distilled: row 1, a register, has a classifier of its own, and the logits are averaged (DeiT, arXiv 2012.12877).
+    """
 
     needs_cls = True
 
-    def __init__(self, dim: int, classes: int, prefix: int, norm: Atom):
+    def __init__(self, dim: int, classes: int, prefix: int, norm: Atom, distilled: bool = False):
         super().__init__()
         self.norm = make_norm(norm, dim)
         self.fc = nn.Linear(dim, classes)
+        self.fc_distilled = nn.Linear(dim, classes) if distilled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.norm(x)[:, 0])
+        x = self.norm(x)
+        if self.fc_distilled is None:
+            return self.fc(x[:, 0])
+        return (self.fc(x[:, 0]) + self.fc_distilled(x[:, 1])) / 2
 
     @classmethod
     def cost(cls, *, dim: int, classes: int, tokens: int, prefix: int, **params: Any) -> Cost:
-        return costs.norm(dim) + costs.linear(1, dim, classes)
+        return costs.norm(dim) + costs.linear(1, dim, classes) * (1 + params.get("distilled", False))

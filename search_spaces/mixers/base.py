@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.errors import UserError
 from nas.genotype import Atom
 from nas.registry import Registry
 from search_spaces import costs
@@ -63,6 +64,7 @@ class Core(Mixer):
     """
 
     reduces: bool = False  # reduce() changes the tokens that keys and values come from
+    sees_pads: bool = False  # attend() gets one token more, last: what a pad of zeros is projected to
 
     @classmethod
     def parts(cls, heads: int, **params: Any) -> "list[tuple[type[Core], int, dict[str, Any]]]":
@@ -89,6 +91,7 @@ class Core(Mixer):
 
 
 MIXERS: Registry[type[Mixer]] = Registry("mixer")
+SHARED = {"qkv_bias": True, "proj_bias": True}  # parameters of the projections around a core, with their defaults
 
 
 class Attention(Layer):
@@ -97,7 +100,15 @@ class Attention(Layer):
     qkv: Linear C -> 3C, rows [q | k | v], heads of head_dim consecutive rows. (B, L, C) -> (B, L, C).
     """
 
-    def __init__(self, dim: int, num_heads: int, cores: Sequence[Core], heads: Sequence[int], qkv_bias: bool = True):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        cores: Sequence[Core],
+        heads: Sequence[int],
+        qkv_bias: bool = True,
+        proj_bias: bool = True,
+    ):
         super().__init__()
         assert sum(heads) == num_heads
         assert dim % num_heads == 0
@@ -105,19 +116,26 @@ class Attention(Layer):
         self.heads = tuple(heads)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.cores: Sequence[Core] = nn.ModuleList(cores)  # type: ignore[assignment]
-        self.proj = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
         self.fused = not any(core.reduces for core in cores)
+        self.pads = any(core.sees_pads for core in cores)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self._fused(x) if self.fused else self._reduced(x)
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def _fused(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = self._with_pad(self.qkv(x)) if self.pads else self.qkv(x)
+        q, k, v = qkv.unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
         if len(self.heads) == 1:
             return self.cores[0].attend(q, k, v)
         parts = zip(*(t.split(self.heads, dim=1) for t in (q, k, v)), strict=True)
         return torch.cat([core.attend(*part) for core, part in zip(self.cores, parts, strict=True)], dim=1)
+
+    def _with_pad(self, qkv: Tensor) -> Tensor:
+        """(B, L, 3C) -> (B, L + 1, 3C): of zeros, the projection leaves its bias."""
+        pad = torch.zeros_like(qkv[:, :1])
+        return torch.cat([qkv, pad if self.qkv.bias is None else pad + self.qkv.bias.to(qkv.dtype)], dim=1)
 
     def _reduced(self, x: Tensor) -> Tensor:
         q = self._project(x, 0, self.num_heads)
@@ -152,7 +170,9 @@ def build_mixer(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Layer:
         return kind(dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **atoms[0].params)
     parts = _core_parts(atoms, share, shape.heads)
     cores = [core(dim=shape.dim, num_heads=h, head_dim=shape.head_dim, grid=shape.grid, **p) for core, h, p in parts]
-    return Attention(shape.dim, shape.heads, cores, [h for _, h, _ in parts], qkv_bias=_split_bias(atoms[0])[1])
+    if len(cores) > 1 and any(core.sees_pads for core in cores):
+        raise UserError("pads=tokens is for a mixer alone, not for one of two that share the heads")
+    return Attention(shape.dim, shape.heads, cores, [h for _, h, _ in parts], *_split_bias(atoms[0])[1:])
 
 
 def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:
@@ -160,8 +180,8 @@ def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:
     kind = MIXERS[atoms[0].kind]
     if not issubclass(kind, Core):
         return kind.cost(shape, **atoms[0].params)
-    bias = _split_bias(atoms[0])[1]
-    total = [costs.linear(shape.length, shape.dim, shape.dim, bias), costs.linear(shape.length, shape.dim, shape.dim)]
+    _, bias, proj_bias = _split_bias(atoms[0])
+    total = [costs.linear(shape.length, shape.dim, shape.dim, own) for own in (bias, proj_bias)]
     for core, heads, params in _core_parts(atoms, share, shape.heads):
         part = replace(shape, heads=heads)
         total.append(costs.linear(core.keys(part, **params), shape.dim, 2 * heads * shape.head_dim, bias))
@@ -178,7 +198,8 @@ def _core_parts(atoms: tuple[Atom, ...], share: float, heads: int) -> list[tuple
     return found
 
 
-def _split_bias(atom: Atom) -> tuple[dict[str, Any], bool]:
-    """qkv_bias belongs to the shared projections, everything else to the core."""
+def _split_bias(atom: Atom) -> tuple[dict[str, Any], bool, bool]:
+    """qkv_bias and proj_bias belong to the shared projections, everything else to the core."""
     params = atom.params
-    return params, bool(params.pop("qkv_bias", True))
+    qkv_bias, proj_bias = (bool(params.pop(name, default)) for name, default in SHARED.items())
+    return params, qkv_bias, proj_bias

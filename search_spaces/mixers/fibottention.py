@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas.genotype import Atom
 from search_spaces.costs import Cost, Shape
-from search_spaces.mixers.base import MIXERS, Core, Grid
+from search_spaces.mixers.base import MIXERS, SHARED, Core, Grid
 from search_spaces.taxonomy import About
 
 GOLDEN = (1 + sqrt(5)) / 2
@@ -122,7 +122,7 @@ class Fibottention(Core):
             return atom
         params = {"variant": "standard", "w_max": 1 / 3, **atom.params}
         if all(pairs == shape.tokens**2 for pairs in scored_pairs(shape, params)):
-            return Atom("softmax", **{k: v for k, v in params.items() if k == "qkv_bias"})
+            return Atom("softmax", **{k: v for k, v in params.items() if k in SHARED})
         offsets = _offsets(shape, params)
         same = [w for w in cls.search["w_max"] if _offsets(shape, {**params, "w_max": w}) == offsets]
         return Atom(atom.kind, **{**params, "w_max": min([params["w_max"], *same])})

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces import costs
+from search_spaces.convolution import activation
 from search_spaces.costs import Cost, Shape
 from search_spaces.layer import Layer, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
@@ -75,11 +76,12 @@ class MBConv(Mixer):
 class SqueezeExcitation(Layer):
     """Scales each channel by a gate in (0, 1) computed from all channel means (Hu et al., arXiv 1709.01507)."""
 
-    def __init__(self, dim: int, hidden: int):
+    def __init__(self, dim: int, hidden: int, act: str = "silu"):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
+        self.act = activation(act)
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.fc2(F.silu(self.fc1(x.mean(dim=(2, 3))))).sigmoid()
+        gate = self.fc2(self.act(self.fc1(x.mean(dim=(2, 3))))).sigmoid()
         return x * gate.unflatten(1, (-1, 1, 1))

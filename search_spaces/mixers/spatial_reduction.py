@@ -10,7 +10,7 @@ from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.layer import Layer, split_prefix, to_map, to_tokens
-from search_spaces.mixers.base import MIXERS, Core, Grid
+from search_spaces.mixers.base import MIXERS, SHARED, Core, Grid
 from search_spaces.taxonomy import About
 
 Remainder = Literal["pad", "drop"]
@@ -90,7 +90,7 @@ class SpatialReductionAttention(Core):
             return Atom(atom.kind, **params)
         params = {"reduction": 2, **params}
         if params["reduction"] == 1:
-            return Atom("softmax", **{k: v for k, v in params.items() if k == "qkv_bias"})
+            return Atom("softmax", **{k: v for k, v in params.items() if k in SHARED})
         return Atom(atom.kind, **without_remainder(shape, params))
 
     @classmethod

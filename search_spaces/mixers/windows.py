@@ -1,7 +1,7 @@
 """Softmax attention inside groups of one size, which is what window, shifted window and grid attention share.
 
 A map of H x W tokens falls into groups of wh x ww tokens. Where the sides do not divide, it is padded bottom and right
-and no token sees a pad: pads form a region of their own.
+and no token sees a pad: pads form a region of their own. As published, pads are tokens of zeros like any other.
 """
 
 from typing import Any, ClassVar, Literal
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.mixers.base import Core, Grid
+from search_spaces.mixers.base import SHARED, Core, Grid
 from search_spaces.mixers.softmax import LONGEST
 
 MOST_PADDING = 1.3  # padded tokens over tokens; beyond it the window fits the map badly
@@ -23,7 +23,9 @@ class GroupAttention(Core):
     """Attention inside groups with a learned bias per relative position (dy, dx) and head.
 
     divisions: groups along each side, so the group side is ceil(H / divisions) at every resolution.
-    window: an absolute side (or height and width) instead, clipped to the map.
+    window: an absolute side instead, or height and width as in "7x5", clipped to the map.
+    pads: "masked", or "tokens" as DaViT, Twins and Swin publish them: zeros in front of the projections that all see,
+    added after the roll, and with them a window may be larger than the map.
     """
 
     search = {"divisions": (2, 4, 8)}
@@ -32,6 +34,7 @@ class GroupAttention(Core):
     dilated: ClassVar[bool] = False  # a group takes every n-th token instead of neighbours
     shifted: ClassVar[bool] = False  # the map is rolled by half a group first
     index: Tensor
+    source: Tensor
     allowed: Tensor | None
 
     def __init__(
@@ -41,15 +44,21 @@ class GroupAttention(Core):
         head_dim: int,
         grid: Grid | None,
         divisions: int = 2,
-        window: int | Grid | None = None,
+        window: int | str | Grid | None = None,
         position_bias: bool = True,
+        pads: str = "masked",
     ):
         super().__init__()
         assert grid is not None
-        self.grid, self.size = grid, group_size(grid, divisions, window)
+        if pads not in ("masked", "tokens"):
+            raise ValueError(f"pads is {pads!r}; it can be masked or tokens")
+        self.grid, self.size = grid, group_size(grid, divisions, window, clip=pads == "masked")
         self.count = group_count(grid, self.size)
         self.padding = self.count[0] * self.size[0] - grid[0], self.count[1] * self.size[1] - grid[1]
         self.shift = group_shift(grid, self.size) if self.shifted else (0, 0)
+        self.sees_pads = pads == "tokens" and any(self.padding)
+        if self.sees_pads:
+            self.register_buffer("source", self._source(), persistent=False)
         self.table: nn.Parameter | None = None
         if position_bias:
             self.table = nn.Parameter(torch.empty(table_rows(self.size), num_heads))
@@ -58,14 +67,17 @@ class GroupAttention(Core):
         self.register_buffer("allowed", self._allowed(), persistent=False)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = self._pad_and_split(q), self._pad_and_split(k), self._pad_and_split(v)  # (B, G, h, S, d)
+        return self._join_and_crop(self._inside(*(self._pad_and_split(t) for t in (q, k, v))))
+
+    def _inside(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, G, h, S, d) -> the same, each group by itself."""
         bias = self._bias(q)
         if self.allowed is None:  # all groups alike: they join the batch
             out = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias)
         else:  # groups differ: they join the heads, so that one mask serves every image
             mask = self._masked(bias, q.shape[2])
             out = F.scaled_dot_product_attention(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), attn_mask=mask)
-        return self._join_and_crop(out.reshape(q.shape))
+        return out.reshape(q.shape)
 
     def _bias(self, q: Tensor) -> Tensor | None:
         """(1, h, S, S) in the type of q."""
@@ -81,7 +93,9 @@ class GroupAttention(Core):
         return mask.flatten(0, 1).unsqueeze(0)
 
     def _pad_and_split(self, x: Tensor) -> Tensor:
-        """(B, h, N, d) -> (B, G, h, S, d)."""
+        """(B, h, N, d) -> (B, G, h, S, d); with a pad behind the N tokens, each pad is a copy of it."""
+        if self.sees_pads:
+            return self._split(x[:, :, self.source])
         x = x.unflatten(2, self.grid)
         if any(self.padding):
             x = F.pad(x, (0, 0, 0, self.padding[1], 0, self.padding[0]))
@@ -103,17 +117,28 @@ class GroupAttention(Core):
         x = x.unflatten(3, self.size).unflatten(1, self.count)  # (B, rows, columns, h, high, wide, d)
         x = x.permute(0, 3, 4, 1, 5, 2, 6) if self.dilated else x.permute(0, 3, 1, 4, 2, 5, 6)
         x = x.flatten(4, 5).flatten(2, 3)
+        if self.sees_pads:
+            x = x[:, :, : self.grid[0], : self.grid[1]]
         if any(self.shift):
             x = x.roll(self.shift, (2, 3))
         return x[:, :, : self.grid[0], : self.grid[1]].flatten(2, 3)
 
+    def _source(self) -> Tensor:
+        """(H', W'): which token stands at each place of the rolled, then padded map; N for the pad."""
+        tokens = torch.arange(self.grid[0] * self.grid[1]).unflatten(0, self.grid)
+        rolled = tokens.roll((-self.shift[0], -self.shift[1]), (0, 1))
+        return F.pad(rolled, (0, self.padding[1], 0, self.padding[0]), value=tokens.numel())
+
     def _allowed(self) -> Tensor | None:
         """(G, S, S): which pairs of a group lie in one region, or None where all do."""
-        if not any(self.padding) and not any(self.shift):
+        masks_pads = any(self.padding) and not self.sees_pads
+        if not masks_pads and not any(self.shift):
             return None
         pad_y, wrap_y = _axis_regions(self.grid[0], self.padding[0], self.shift[0])
         pad_x, wrap_x = _axis_regions(self.grid[1], self.padding[1], self.shift[1])
-        region = (2 * wrap_y[:, None] + wrap_x[None, :]).masked_fill(pad_y[:, None] | pad_x[None, :], -1)
+        region = 2 * wrap_y[:, None] + wrap_x[None, :]
+        if masks_pads:
+            region = region.masked_fill(pad_y[:, None] | pad_x[None, :], -1)
         groups = self._split(region[None, None, :, :, None]).flatten(0, 2).squeeze(-1)
         return groups[:, :, None] == groups[:, None, :]
 
@@ -145,10 +170,12 @@ class GroupAttention(Core):
         biased = params.pop("position_bias", True)
         rest = {} if biased else {"position_bias": False}
         if shape.grid is not None and _size(shape.grid, params) == shape.grid:
-            kept = {"qkv_bias": params["qkv_bias"]} if "qkv_bias" in params else {}
+            kept = {k: v for k, v in params.items() if k in SHARED}
             return Atom("window", divisions=1, **kept) if biased else Atom("softmax", **kept)
         if params.get("window") is None:
             params = {"divisions": 2, **params}
+        if shape.grid is not None and not _padded(shape.grid, params):
+            params.pop("pads", None)
         return Atom(atom.kind, **params, **rest)
 
     @classmethod
@@ -161,12 +188,21 @@ class GroupAttention(Core):
         return costs.attention(shape.heads * rows * columns, tokens, tokens, shape.head_dim) + costs.weights(table)
 
 
-def group_size(grid: Grid, divisions: int, window: int | Grid | None) -> Grid:
-    """Height and width of a group; `window` wins over `divisions` and never exceeds the map."""
+def group_size(grid: Grid, divisions: int, window: int | str | Grid | None, clip: bool = True) -> Grid:
+    """Height and width of a group; `window` wins over `divisions` and, clipped, never exceeds the map."""
     if window is None:
         return -(-grid[0] // divisions), -(-grid[1] // divisions)
-    high, wide = (window, window) if isinstance(window, int) else window
-    return min(high, grid[0]), min(wide, grid[1])
+    high, wide = _sides(window) if isinstance(window, int | str) else window
+    return (min(high, grid[0]), min(wide, grid[1])) if clip else (high, wide)
+
+
+def _sides(window: int | str) -> Grid:
+    if isinstance(window, int):
+        return window, window
+    high, _, wide = window.partition("x")
+    if not high.isdigit() or not wide.isdigit():
+        raise ValueError(f"window: expected a side such as 7, or height and width such as 7x5, found {window!r}")
+    return int(high), int(wide)
 
 
 def group_count(grid: Grid, size: Grid) -> Grid:
@@ -190,7 +226,12 @@ def relative_index(size: Grid) -> Tensor:
 
 
 def _size(grid: Grid, params: dict[str, Any]) -> Grid:
-    return group_size(grid, params.get("divisions", 2), params.get("window"))
+    clip = params.get("pads", "masked") == "masked"
+    return group_size(grid, params.get("divisions", 2), params.get("window"), clip)
+
+
+def _padded(grid: Grid, params: dict[str, Any]) -> bool:
+    return any(side % own for side, own in zip(grid, _size(grid, params), strict=True))
 
 
 def _axis_regions(side: int, padding: int, shift: int) -> tuple[Tensor, Tensor]:

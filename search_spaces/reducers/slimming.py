@@ -27,10 +27,8 @@ class TokenSlimming(Reducer):
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        prefix, patches = split_prefix(x, self.tokens)
-        logits = self.fc2(F.gelu(self.fc1(self.norm(patches)))) * self.scale  # (B, N, M)
-        weights = logits.float().softmax(dim=1).to(x.dtype)
-        return torch.cat([prefix, weights.transpose(1, 2) @ patches], dim=1)
+        patches = x[:, -self.tokens :]
+        return blend(x, self.fc2(F.gelu(self.fc1(self.norm(patches)))) * self.scale)
 
     @classmethod
     def kept(cls, tokens: int, **params: Any) -> int:
@@ -41,3 +39,10 @@ class TokenSlimming(Reducer):
         hidden, kept = int(dim * params.get("hidden", 0.5)), cls.kept(tokens, **params)
         score = costs.norm(dim) + costs.linear(tokens, dim, hidden) + costs.linear(tokens, hidden, kept)
         return score + costs.weights(1) + costs.matmul(1, kept, tokens, dim)
+
+
+def blend(x: Tensor, logits: Tensor) -> Tensor:
+    """x (B, P + N, C) -> (B, P + M, C): M means of the patch tokens, weighed by the softmax over N of (B, N, M)."""
+    prefix, patches = split_prefix(x, logits.shape[1])
+    weights = logits.float().softmax(dim=1).to(x.dtype)
+    return torch.cat([prefix, weights.transpose(1, 2) @ patches], dim=1)

@@ -16,19 +16,20 @@ from search_spaces.parts import STEMS, Grid, Stem
 class ConvStackStem(Stem):
     """log2(stride) convolutions of stride 2, widths doubling up to `dim`, GELU between them, none after the last.
 
-    stride 1 keeps the grid: one convolution of stride 1.
+    stride 1 keeps the grid: one convolution of stride 1. relu: ReLU instead, and after the last one too, with biased
+    convolutions (EfficientFormer, arXiv 2206.01191).
     """
 
     positional = True
 
-    def __init__(self, in_chans: int, dim: int, image_size: Grid, stride: int):
+    def __init__(self, in_chans: int, dim: int, image_size: Grid, stride: int, relu: bool = False):
         super().__init__()
         layers: list[nn.Module] = []
         for c_in, c_out, step in _layers(in_chans, dim, stride):
             if layers:
-                layers.append(nn.GELU())
-            layers += [nn.Conv2d(c_in, c_out, 3, stride=step, padding=1, bias=False), nn.BatchNorm2d(c_out)]
-        self.layers = nn.Sequential(*layers)
+                layers.append(nn.ReLU() if relu else nn.GELU())
+            layers += [nn.Conv2d(c_in, c_out, 3, stride=step, padding=1, bias=relu), nn.BatchNorm2d(c_out)]
+        self.layers = nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
 
     def forward(self, x: Tensor) -> Tensor:
         return to_tokens(self.layers(x))
@@ -46,7 +47,7 @@ class ConvStackStem(Stem):
         total = Cost()
         for c_in, c_out, step in _layers(in_chans, dim, params["stride"]):
             h, w = (h - 1) // step + 1, (w - 1) // step + 1
-            total += costs.conv(h * w, c_in, c_out, 3, bias=False) + costs.norm(c_out)
+            total += costs.conv(h * w, c_in, c_out, 3, bias=params.get("relu", False)) + costs.norm(c_out)
         return total
 
 

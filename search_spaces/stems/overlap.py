@@ -26,11 +26,12 @@ class OverlapStem(Stem):
         padding: int | None = None,
         norm: bool = True,
         eps: float = 1e-5,
+        norm_bias: bool = True,
     ):
         super().__init__()
         kernel = _kernel(stride, kernel)
         self.proj = nn.Conv2d(in_chans, dim, kernel, stride=stride, padding=_padding(kernel, padding))
-        self.norm = nn.LayerNorm(dim, eps=eps) if norm else Identity()
+        self.norm = nn.LayerNorm(dim, eps=eps, bias=norm_bias) if norm else Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(to_tokens(self.proj(x)))
@@ -45,7 +46,7 @@ class OverlapStem(Stem):
     @classmethod
     def cost(cls, *, in_chans: int, dim: int, image_size: Grid, **params: Any) -> Cost:
         h, w = cls.grid(image_size, **params)
-        extra = costs.norm(dim) if params.get("norm", True) else Cost()
+        extra = costs.weights((1 + params.get("norm_bias", True)) * dim) if params.get("norm", True) else Cost()
         return costs.conv(h * w, in_chans, dim, _kernel(params["stride"], params.get("kernel"))) + extra
 
 

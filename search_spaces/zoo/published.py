@@ -28,6 +28,7 @@ TWINS = ("Chu et al., NeurIPS 2021", "2104.13840")
 DAVIT = ("Ding et al., ECCV 2022", "2204.03645")
 XCIT = ("Ali et al., NeurIPS 2021", "2106.09681")
 FOCALNET = ("Yang et al., NeurIPS 2022", "2203.11926")
+T2T = ("Yuan et al., ICCV 2021", "2101.11986")
 POOLFORMER = ("Yu et al., CVPR 2022", "2111.11418")
 
 
@@ -190,6 +191,19 @@ def _poolformer() -> Genotype:
     return Genotype(topology="pyramid", stem=stem, stages=stages)
 
 
+def _t2t(width: int, depth: int, ratio: int, attention: str = "performer") -> Genotype:
+    """The authors' table of positions is frozen at sines and cosines; ours is as large and learns."""
+    attend = Atom("softmax", qkv_bias=False)
+    return Genotype(
+        topology="plain",
+        stem=Atom("tokens_to_token", stride=16, attention=attention),
+        stages=(Stage(width=width, depth=depth, head_dim=64, a=attend, ffn=Atom("mlp", ratio=ratio)),),
+        position=Atom("learned"),
+        cls_token=True,
+        head=Atom("cls"),
+    )
+
+
 NETWORKS = (
     ("deit_tiny", _deit(192), 5_717_416, 1.2537, 0.7219, TIMM, DEIT),
     ("deit_small", _deit(384), 22_050_664, 4.5989, 0.7986, TIMM, DEIT),
@@ -207,6 +221,9 @@ NETWORKS = (
     ("focalnet_tiny_srf", _focalnet(levels=2), 28_427_116, 4.4033, 0.8215, TIMM, FOCALNET),
     ("focalnet_tiny_lrf", _focalnet(levels=3), 28_647_928, 4.4748, 0.8217, TIMM, FOCALNET),
     ("poolformer_s12", _poolformer(), 11_915_176, 1.8123, 0.7724, TIMM, POOLFORMER),
+    ("t2t_7", _t2t(256, 7, 2), 4_310_222, 1.1469, 0.717, AUTHORS, T2T),
+    ("t2t_14", _t2t(384, 14, 3), 21_545_550, 4.7835, 0.815, AUTHORS, T2T),
+    ("t2t_t_14", _t2t(384, 14, 3, "softmax"), 21_541_070, 6.0887, None, AUTHORS, T2T),
 )
 
 

@@ -66,6 +66,12 @@ def networks():
         yield f"{name} stem", replace(PLAIN, stem=Atom(name, stride=2))
     yield "class token", replace(PLAIN, cls_token=True, registers=2, position=Atom("learned"), head=Atom("cls"))
     yield "class attention", replace(PLAIN, head=Atom("class_attention", num_heads=4))
+    yield "no norm", PLAIN.with_stage(0, norm=Atom("none"), ffn=Atom("batch_norm_mlp", ratio=2))
+    free = Atom("layer", bias=False, after=True, residual=1.0)
+    yield "norm after", PLAIN.with_stage(0, norm=free, ffn=Atom("mlp", ratio=2, act="star_relu"))
+    wide = Atom("pool", place="after", hidden=8, squared=True, distilled=True)
+    yield "pads as tokens", PLAIN.with_stage(0, a=Atom("window", window="3x5", pads="tokens"))
+    yield "hidden layer", replace(PLAIN, head=wide)
     pair = {"a": Atom("spatial_reduction", reduction=2), "b": Atom("efficient")}
     yield "shared heads", PLAIN.with_stage(0, mode="headmix", **pair)
 
@@ -99,7 +105,7 @@ def run(make_campaign, tmp_path):
 
 def test_every_family_has_a_network_here():
     assert {*MIXERS, *REDUCERS, *POSITIONS, *LOCALS} <= set(NETWORKS)
-    assert set(NORMS) == {"layer", "group"}
+    assert set(NORMS) == {"layer", "group", "none"}
     assert len(NETWORKS) > 20
 
 

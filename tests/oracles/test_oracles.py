@@ -15,11 +15,11 @@ from safetensors import safe_open
 from torch import nn
 from torch.func import functional_call
 
-from tests.oracles import maps, maps_other
+from tests.oracles import maps, maps_other, maps_p, maps_q, maps_s
 from tests.oracles.adapter import Tensors
 
 FOLDER = Path(os.environ.get("VITNAS_ORACLES", Path(__file__).parents[2].parent / "shared" / "oracles"))
-MAPS = {**maps.MAPS, **maps_other.MAPS}
+MAPS = {**maps.MAPS, **maps_other.MAPS, **maps_p.MAPS, **maps_q.MAPS, **maps_s.MAPS}
 
 
 def cases() -> list[Any]:

@@ -1,5 +1,6 @@
 """Whole networks drawn from the registries: what is built weighs and computes exactly what the cost model says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,14 @@ from search_spaces.plan import plan
 from tests.search_spaces.counting import measured
 
 SIZES = {"image_size": (30, 36), "in_chans": 3, "classes": 7}
-STEMS = [Atom("patch", size=3), Atom("overlap", stride=3, norm=False), Atom("convstack", stride=4)]
-FFNS = [Atom("mlp", ratio=2), Atom("mix", ratio=3), Atom("mix", ratio=2, skip=True), NONE]
+STEMS = [
+    Atom("patch", size=3), Atom("overlap", stride=3, norm=False), Atom("convstack", stride=4),
+    Atom("tokens_to_token", stride=4, token_dim=16),
+]  # fmt: skip
+FFNS = [
+    Atom("mlp", ratio=2), Atom("mix", ratio=3), Atom("mix", ratio=2, skip=True), Atom("inverted_residual", ratio=2),
+    Atom("mixture", top_k=2), NONE,
+]  # fmt: skip
 POSITIONS = [NONE, Atom("learned"), Atom("learned", every_stage=True), Atom("fourier", bands=8), Atom("conditional")]
 
 
@@ -30,7 +37,7 @@ def draw(seed: int) -> Genotype:
     genotype = Genotype(
         topology="pyramid" if depth > 1 else "plain", stem=one(rng, STEMS), stages=stages,
         position=one(rng, POSITIONS), cls_token=sets, registers=2 * sets,
-        reduction=Atom(one(rng, list(REDUCERS)), keep=0.5, at=0.5) if sets else NONE,
+        reduction=draw_reduction(rng) if sets else NONE,
         head=one(rng, heads),
     )  # fmt: skip
     for index, stage in enumerate(plan(genotype, **SIZES).stages):
@@ -48,6 +55,11 @@ def draw_stage(rng: np.random.Generator, first: bool) -> Stage:
     )  # fmt: skip
 
 
+def draw_reduction(rng: np.random.Generator) -> Atom:
+    kind = one(rng, list(REDUCERS))
+    return Atom(kind, **{key: one(rng, values) for key, values in REDUCERS[kind].search.items()}, at=0.5)
+
+
 def draw_mixers(rng: np.random.Generator, shape: Shape, tokens_only: bool) -> dict[str, Any]:
     fitting = [
         Atom(name, **{key: one(rng, values) for key, values in kind.search.items()})
@@ -56,7 +68,8 @@ def draw_mixers(rng: np.random.Generator, shape: Shape, tokens_only: bool) -> di
     ]
     fitting = [atom for atom in fitting if MIXERS[atom.kind].check(shape, **atom.params) is None]
     a, b = one(rng, fitting), one(rng, fitting)
-    shared = all(issubclass(MIXERS[m.kind], Core) and m.kind != "shunted" for m in (a, b))
+    half, kinds = replace(shape, heads=shape.heads // 2), (MIXERS[a.kind], MIXERS[b.kind])
+    shared = all(issubclass(k, Core) and k.check(half, **m.params) is None for k, m in zip(kinds, (a, b), strict=True))
     return {"a": a, "b": b, "mode": "headmix" if shared and rng.random() < 0.5 else "alternate", "share": 0.5}
 
 

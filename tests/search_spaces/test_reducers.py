@@ -60,7 +60,7 @@ def test_reducer_can_be_exported(name: str, params: dict[str, Any]) -> None:
     torch.testing.assert_close(torch.export.export(reducer, (x,)).module()(x), reducer(x))
 
 
-@pytest.mark.parametrize(("name", "params"), CASES)
+@pytest.mark.parametrize(("name", "params"), [c for c in CASES if REDUCERS[c.values[0]].averages])
 def test_equal_tokens_stay_what_they_are(name: str, params: dict[str, Any]) -> None:
     token = normal(1, 1, 16).expand(1, 20, 16)
     y = randomised(REDUCERS[name](dim=16, tokens=20, prefix=0, **params))(token)

@@ -226,7 +226,7 @@ def test_exact_atoms_can_be_chosen_in_any_notation() -> None:
         ({}, {"mixers": ["windows"]}, "space.narrow.mixers: unknown choice 'windows'; did you mean 'window'?"),
         ({}, {"position": "none"}, "space.narrow.position: expected a list of choices"),
         ({}, {"position": []}, "space.narrow.position: expected a list of choices"),
-        ({"topology": "plain", "tail": 0}, {"mixers": ["pooling"]}, "no valid network for 32 px; for example V12"),
+        ({"topology": "plain", "tail": 0}, {"mixers": ["pooling(kernel=3)"]}, "network for 32 px; for example V12"),
     ],
 )
 def test_wrong_restrictions_are_one_clear_line(fix: dict, narrow: dict, message: str) -> None:
