@@ -84,7 +84,7 @@ def search(
         _check_same(folder, campaign)
     setup = prepare(campaign)
     if resume:
-        _check_data(folder, setup)
+        _check_unchanged(folder, setup)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.jsonl") as journal, SearchProgress(quiet) as progress:
         _open_session(journal, setup, progress)
@@ -119,7 +119,7 @@ def _open_session(journal: Journal, setup: Setup, progress: SearchProgress) -> N
     for note in (journal.repaired, *setup.dataset.notes):
         if note:
             progress.say(note)
-    surroundings = environment(setup.device) | {"data": setup.dataset.facts()}
+    surroundings = environment(setup.device) | {"data": setup.dataset.facts(), "space": space_facts(setup.space)}
     journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=surroundings)
     for note in (journal.repaired, *setup.dataset.notes):
         if note:
@@ -167,11 +167,22 @@ def _check_same(folder: Path, campaign: Campaign) -> None:
         raise UserError(f"{folder}: the campaign has changed since it began ({'; '.join(refused)}); use another --name")
 
 
-def _check_data(folder: Path, setup: Setup) -> None:
-    before = load_run(folder).environment.get("data", {}).get("fingerprint")
-    if before is not None and before != setup.dataset.fingerprint:
+def space_facts(space: Space) -> dict[str, str]:
+    """What a record must say about its space: codes mean something only there."""
+    return {"name": space.name, "version": space.version, "fingerprint": space.fingerprint}
+
+
+def _check_unchanged(folder: Path, setup: Setup) -> None:
+    """The campaign file may be the same and its data or its space another."""
+    before = load_run(folder).environment
+    if before.get("data", {}).get("fingerprint", setup.dataset.fingerprint) != setup.dataset.fingerprint:
         source = setup.campaign.data.source
         raise UserError(f"{folder}: the pictures or labels of {source} have changed since it began; use another --name")
+    if before.get("space", {}).get("fingerprint", setup.space.fingerprint) != setup.space.fingerprint:
+        raise UserError(
+            f"{folder}: the choices of space {setup.space.name} have changed since it began "
+            f"(then vitnas {before.get('versions', {}).get('vitnas')}); use another --name"
+        )
 
 
 def _check_device(device: str, campaign: Campaign) -> None:

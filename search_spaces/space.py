@@ -4,6 +4,8 @@ A code holds a choice for every dimension, so that samplers see a fixed-length v
 a given code is found by watching which ones are read while its genotype is put together.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -80,6 +82,12 @@ class Space:
     def assemble(self, read: Read) -> Genotype:
         """The genotype of a code whose choices are asked for by name; only what matters may be read."""
         raise NotImplementedError
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change with any dimension or choice: whether codes mean the same in both."""
+        text = json.dumps([self.name, self.version, [(d.name, d.choices) for d in self.dimensions]])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @cached_property
     def by_name(self) -> dict[str, Dimension]:

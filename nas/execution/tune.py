@@ -22,9 +22,7 @@ from nas.trial import Job, Outcome, Point
 from nas.worker import Measured, Step, Worker
 
 T = TypeVar("T")
-SCRATCH = (
-    ".tune"  # in the run folder while a search runs: Tune insists on keeping a state of its own, which nobody reads
-)
+SCRATCH = ".tune"  # in the run folder while a search runs: Tune insists on a state of its own, which nobody reads
 REPORT_SECONDS = 1.0  # how long a trial goes on before it reports; bounds the traffic of many short epochs
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the journal is the record
@@ -32,6 +30,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C belongs to t
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
 os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -61,9 +60,10 @@ class TuneExecutor:
                 "object_store_memory": 256 * 1024**2,
             }
         try:
-            ray.init(address=settings.address, **options)
+            ray.init(address=settings.address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"execution.address: cannot join Ray at {settings.address!r}: {error}") from error
+            where = settings.address or "this machine"
+            raise UserError(f"execution.address: cannot start or join Ray at {where}: {error}") from error
         return self
 
     def __exit__(self, *exc: object) -> None:

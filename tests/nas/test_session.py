@@ -183,6 +183,13 @@ def test_changed_data_are_not_resumed(make_campaign, tmp_path):
         run_free(make_campaign(4, data={"source": str(path)}), tmp_path, resume=True)
 
 
+def test_a_changed_space_is_not_resumed(make_campaign, tmp_path, monkeypatch):
+    run_free(make_campaign(2), tmp_path)
+    monkeypatch.setattr("search_spaces.vit.VERSION", "another")
+    with pytest.raises(UserError, match="choices of space vit_small have changed"):
+        run_free(make_campaign(4), tmp_path, resume=True)
+
+
 def test_a_folder_that_holds_a_campaign_is_not_overwritten(make_campaign, tmp_path):
     run_free(make_campaign(2), tmp_path)
     with pytest.raises(UserError, match="--resume"):
