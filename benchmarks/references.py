@@ -1,6 +1,6 @@
 """How many reference networks does a campaign's front dominate, under the same recipe, over several seeds?
 
-    python benchmarks/references.py [--campaign runs/digits.yaml] [--seeds 3] [--json FILE]
+    python benchmarks/references.py [--campaign runs/digits.yaml] [--seeds 3] [--set budget.minutes=10] [--json FILE]
 
 A reference is dominated when a front member is at least as accurate and costs at most as much in all other objectives.
 The campaigns run one after the other into a temporary folder, or into --runs, where they can be resumed and looked at.
@@ -78,13 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--campaign", type=Path, default=Path("runs/digits.yaml"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     parser.add_argument("--runs", type=Path, help="keep the run folders here; what is there already is resumed")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder, runs = args.runs or Path(scratch), []
         for seed in range(args.seeds):
-            campaign = load_campaign(args.campaign, [f"seed={seed}", f"name={args.campaign.stem}-{seed}"])
+            campaign = load_campaign(args.campaign, [*args.set, f"seed={seed}", f"name={args.campaign.stem}-{seed}"])
             there = (folder / campaign.name / "journal.jsonl").exists()
             runs.append(search(campaign, runs=folder, resume=there))
         found = report(runs, runs[0].campaign.objective_list)
