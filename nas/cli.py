@@ -1,6 +1,7 @@
 """The command `nas`. Each command is a plain function; the work is imported when it runs, so that --help is quick."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,8 @@ def search(
         run = session.search(loaded, resume=resume, quiet=as_json)
     _out(search_json(run), as_json, lambda: _print_run(run))
     if run.status == "interrupted":
-        print(f"go on with: nas search {campaign} --name {loaded.name} --resume", file=sys.stderr)
+        words = sys.argv[1:] if resume else [*sys.argv[1:], "--resume"]
+        print(f"go on with: nas {shlex.join(words)}", file=sys.stderr)
         raise typer.Exit(130)
     return None
 

@@ -110,7 +110,7 @@ def _run(loop: Loop, journal: Journal, progress: SearchProgress, options: dict[s
                 progress.say(loop.exhausted)
             _finish(loop, journal, executor, progress)
     except KeyboardInterrupt:
-        progress.say(f"stopped; everything found is in {loop.folder}. Go on with: nas search ... --resume")
+        progress.say(f"stopped; everything found is in {loop.folder}")
         return "interrupted"
     return "finished"
 

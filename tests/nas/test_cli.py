@@ -201,3 +201,18 @@ def test_a_config_from_a_newer_version_is_refused(nas, tmp_path):
     status, _, err = nas("show", "new.yaml")
     assert (status, err.count("\n")) == (2, 1)
     assert "newer vitnas" in err
+
+
+def test_a_stopped_search_says_how_to_go_on_with_the_same_words(nas, tmp_path, monkeypatch):
+    def stop(self, job):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("nas.worker.Worker.steps", stop)
+    path = campaign_file(tmp_path)
+    status, _, err = nas("search", path, "--set", "budget.trials=1")
+    assert status == 130
+    assert f"go on with: nas search {path} --set budget.trials=1 --resume" in err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert nas("search", path, "--set", "budget.trials=1", "--resume")[0] == 0
