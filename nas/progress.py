@@ -27,13 +27,13 @@ class SearchProgress:
         self.loop = loop
         self._session_start, self._spent_before = time.monotonic(), self._done()
         if self.live:
-            self._task = self._bar.add_task("searching", total=loop.campaign.budget.trials)
+            self._task = self._bar.add_task("searching", total=loop.campaign.budget.trials, status="starting")
             self._refresh()
 
     def __enter__(self) -> Self:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
             console=self.console,
@@ -77,13 +77,13 @@ class SearchProgress:
         names = [o.name for o in self.loop.campaign.objective_list]
         done = [v for v in done if all(n in v for n in names)]
         if not done:
-            return f"{running} running, {failed} failed, {self._left()} left"
+            return f"{self._left()} left, {running} running, {failed} failed"
         points = losses(done, self.loop.campaign.objective_list)
         volume = hypervolume(points, reference_point(points))
         best = max(v["accuracy"] for v in done)
         front = len(self.loop.run().front())
-        found = f"best {best:.3f}, front {front}, volume {volume:.3g}"
-        return f"{running} running, {failed} failed, {found}, {self._left()} left"
+        found = f"best {best:.3f}, front {front}, {running} running, {failed} failed, volume {volume:.3g}"
+        return f"{self._left()} left, {found}"  # what matters most first: a narrow terminal cuts the end
 
     def _done(self) -> int:
         assert self.loop is not None
