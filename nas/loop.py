@@ -35,7 +35,6 @@ class Loop:
         self.campaign, self.folder, self.journal, self.proposer = campaign, folder, journal, proposer
         self.device, self.listeners = device, listeners
         self.history: History = replay(journal.events)
-        self.curves: dict[int, list[Point]] = {}
         self.exhausted: str | None = None
         self._again = deque(self.history.running())
         known = {t.name for t in self.history.trials.values() if t.kind == "reference"}
@@ -48,7 +47,7 @@ class Loop:
     def next_job(self) -> Job | None:
         if self._again:
             trial = self._again.popleft()
-            self._record("restarted", trial=trial.number)
+            self.record("restarted", trial=trial.number)
             return self._job(self.history.trials[trial.number])
         if self.out_of_budget():
             return None
@@ -64,15 +63,13 @@ class Loop:
         )
 
     def measured(self, job: Job, latency: Measured) -> None:
-        self._record("measured", trial=job.trial, hash=job.hash, device=self.device, latency=asdict(latency))
+        self.record("measured", trial=job.trial, hash=job.hash, device=self.device, latency=asdict(latency))
 
     def progressed(self, job: Job, points: list[Point]) -> None:
-        self.curves.setdefault(job.trial, []).extend(points)
         self._tell("progressed", self.history.trials[job.trial])
 
     def finished(self, job: Job, outcome: Outcome) -> None:
-        self.curves.pop(job.trial, None)
-        self._record("finished", trial=job.trial, outcome=outcome)
+        self.record("finished", trial=job.trial, outcome=outcome)
         self._drop_checkpoints()
         self._tell("finished", self.history.trials[job.trial])
 
@@ -103,13 +100,13 @@ class Loop:
             return None
         finally:
             for refusal in refusals:
-                self._record("rejected", **{f: getattr(refusal, f) for f in ("reason", "detail", "hash")})
+                self.record("rejected", **{f: getattr(refusal, f) for f in ("reason", "detail", "hash")})
 
     def _start(
         self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], costs: dict[str, float]
     ) -> Job:
         number = self._next_number()
-        self._record(
+        self.record(
             "started",
             trial=number,
             kind=kind,
@@ -132,7 +129,8 @@ class Loop:
     def _next_number(self) -> int:
         return max(self.history.trials, default=-1) + 1
 
-    def _record(self, event: str, **payload: object) -> None:
+    def record(self, event: str, **payload: object) -> None:
+        """Write an event, then believe it."""
         self.history.apply(self.journal.append(event, **payload))
 
     def _tell(self, what: str, trial: Trial) -> None:
@@ -151,7 +149,7 @@ class Loop:
 
     def run(self) -> Run:
         """The campaign so far, as report and export see it."""
-        return run_from_history(self.folder, self.history)
+        return run_from_history(self.folder, self.history, self.campaign)
 
     def _drop_checkpoints(self) -> None:
         """Keep the weights of references and contenders only."""

@@ -70,18 +70,16 @@ class SearchProgress:
 
     def _status(self) -> str:
         assert self.loop is not None
-        trials = self.loop.history.trials.values()
-        running = sum(t.state == "running" for t in trials)
-        failed = sum(t.state == "failed" for t in trials)
-        done = [t.values for t in trials if t.kind == "search" and t.state == "complete"]
-        names = [o.name for o in self.loop.campaign.objective_list]
-        done = [v for v in done if all(n in v for n in names)]
+        run = self.loop.run()
+        running = sum(t.state == "running" for t in run.trials)
+        failed = sum(t.state == "failed" for t in run.trials)
+        done = [t.values for t in run.complete()]
         if not done:
             return f"{self._left()} left, {running} running, {failed} failed"
         points = losses(done, self.loop.campaign.objective_list)
         volume = hypervolume(points, reference_point(points))
         best = max(v["accuracy"] for v in done)
-        front = len(self.loop.run().front())
+        front = len(run.front())
         found = f"best {best:.3f}, front {front}, {running} running, {failed} failed, volume {volume:.3g}"
         return f"{self._left()} left, {found}"  # what matters most first: a narrow terminal cuts the end
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from nas.errors import UserError
 from nas.genotype import Genotype
-from nas.objective import METRICS, Constraint
+from nas.objective import COSTS, METRICS, Constraint
 from nas.samplers.base import Sampler
 from nas.trial import Trial
 from search_spaces.space import Code, Space
@@ -51,9 +51,7 @@ class Proposer:
         seed: int,
     ) -> None:
         self.space, self.sampler, self.costs, self.seed = space, sampler, costs, seed
-        self.constraints = [
-            c for c in constraints if c.metric in METRICS and c.metric not in ("accuracy", "latency_ms")
-        ]
+        self.constraints = [c for c in constraints if c.metric in COSTS]
 
     def next(
         self, trials: Sequence[Trial], number: int, refused: Callable[[Refusal], None], taken: set[str]

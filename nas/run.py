@@ -78,12 +78,13 @@ def load_run(path: Path | str) -> Run:
     return run_from_history(folder, history)
 
 
-def run_from_history(folder: Path, history: History) -> Run:
+def run_from_history(folder: Path, history: History, campaign: "Campaign | None" = None) -> Run:
+    """The run that a history amounts to; its campaign is read from the record unless it is at hand."""
     from nas.campaign import Campaign
 
     return Run(
         path=folder,
-        campaign=Campaign.model_validate(history.campaign),
+        campaign=campaign or Campaign.model_validate(history.campaign),
         environment=history.environment,
         trials=tuple(history.trials[n] for n in sorted(history.trials)),
         rejections=tuple(Rejection(reason=r, detail=d, hash=h, at=a) for r, d, h, a in history.rejections),

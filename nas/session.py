@@ -39,8 +39,8 @@ class Setup:
     proposer: Proposer
 
     def costs(self, genotype: Genotype) -> dict[str, float]:
-        data = self.dataset
-        return cost_metrics(genotype, image_size=data.image_size, in_chans=data.in_chans, classes=data.classes)
+        """The exact metrics of a genotype on this campaign's pictures."""
+        return self.proposer.costs(genotype)
 
     def references(self) -> list[tuple[str, Genotype, dict[str, float]]]:
         """(name, genotype, costs) of the zoo networks that are trained beside the search."""
@@ -93,22 +93,22 @@ def search(
             (progress, OptunaMirror(campaign, setup.space, folder, list(replay(journal.events).trials.values()))),
         )  # fmt: skip
         progress.attach(loop)
-        status = _run(loop, journal, progress, options)
+        status = _run(loop, progress, options)
         journal.append("closed", status=status)
     run = load_run(folder)
     write_folder(run)
     return run
 
 
-def _run(loop: Loop, journal: Journal, progress: SearchProgress, options: dict[str, Any]) -> str:
+def _run(loop: Loop, progress: SearchProgress, options: dict[str, Any]) -> str:
     """ "finished" or "interrupted"."""
     try:
         with make_executor(loop.campaign, loop.folder, **options) as executor:
             executor.run(loop)
             if loop.exhausted:
-                journal.append("note", text=loop.exhausted)
+                loop.record("note", text=loop.exhausted)
                 progress.say(loop.exhausted)
-            _finish(loop, journal, executor, progress)
+            _finish(loop, executor, progress)
     except KeyboardInterrupt:
         progress.say(f"stopped; everything found is in {loop.folder}")
         return "interrupted"
@@ -116,20 +116,18 @@ def _run(loop: Loop, journal: Journal, progress: SearchProgress, options: dict[s
 
 
 def _open_session(journal: Journal, setup: Setup, progress: SearchProgress) -> None:
-    for note in (journal.repaired, *setup.dataset.notes):
-        if note:
-            progress.say(note)
     surroundings = environment(setup.device) | {"data": setup.dataset.facts(), "space": space_facts(setup.space)}
     journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=surroundings)
     for note in (journal.repaired, *setup.dataset.notes):
         if note:
+            progress.say(note)
             journal.append("note", text=note)
 
 
-def _finish(loop: Loop, journal: Journal, executor: Executor, progress: SearchProgress) -> None:
+def _finish(loop: Loop, executor: Executor, progress: SearchProgress) -> None:
     """Measure contenders and references once more, together; then open the test split for the front alone."""
     if "latency_ms" in loop.campaign.objectives:
-        _measure_again(loop, journal, executor, progress)
+        _measure_again(loop, executor, progress)
     run = loop.run()
     members = {
         t.number: (t.genotype.to_json(), t.checkpoint)
@@ -137,10 +135,10 @@ def _finish(loop: Loop, journal: Journal, executor: Executor, progress: SearchPr
         if t.checkpoint and (loop.folder / t.checkpoint).is_file()
     }
     for trial, accuracy in executor.call(accuracies_on_test, loop.campaign, loop.folder.resolve(), members).items():
-        loop.history.apply(journal.append("tested", trial=trial, accuracy=accuracy))
+        loop.record("tested", trial=trial, accuracy=accuracy)
 
 
-def _measure_again(loop: Loop, journal: Journal, executor: Executor, progress: SearchProgress) -> None:
+def _measure_again(loop: Loop, executor: Executor, progress: SearchProgress) -> None:
     """Until every front member comes from one session, since a machine's speed drifts between sessions."""
     group: dict[int, Trial] = {}
     while any(t.number not in group for t in loop.run().front()):
@@ -149,8 +147,7 @@ def _measure_again(loop: Loop, journal: Journal, executor: Executor, progress: S
         progress.say(f"measuring {len(group)} networks once more, together")
         found = executor.call(measure_together, loop.campaign, {str(n): t.genotype.to_json() for n, t in group.items()})
         for number, latency in found.items():
-            payload = {"ms": latency.ms, "low": latency.low, "high": latency.high}
-            loop.history.apply(journal.append("remeasured", trial=int(number), latency=payload))
+            loop.record("remeasured", trial=int(number), latency=latency)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

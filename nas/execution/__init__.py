@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from nas.campaign import Campaign
-from nas.execution.base import Executor
-from nas.execution.inline import InlineExecutor
+from nas.execution import inline  # noqa: F401  registers itself
+from nas.execution.base import EXECUTORS, Executor
 
 
 def make_executor(campaign: Campaign, folder: Path, **options: Any) -> Executor:
-    if campaign.execution.backend == "inline":
-        return InlineExecutor(campaign, folder, **options)
-    from nas.execution.tune import TuneExecutor
-
-    return TuneExecutor(campaign, folder, **options)
+    if campaign.execution.backend == "ray":
+        import nas.execution.tune  # noqa: F401  registers itself
+    executor: Executor = EXECUTORS[campaign.execution.backend](campaign, folder, **options)
+    return executor
