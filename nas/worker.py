@@ -79,16 +79,8 @@ class Worker:
         yield from self._train(job, network, trace)
 
     def _build(self, job: Job) -> nn.Module:
-        genotype = Genotype.from_json(job.genotype)
-        data, training = self.dataset, self.campaign.training
-        return build(
-            genotype,
-            image_size=data.image_size,
-            in_chans=data.in_chans,
-            classes=data.classes,
-            drop_path=training.drop_path,
-            seed=job.seed,
-        ).to(self.device)
+        drop_path = self.campaign.training.drop_path
+        return _network(job.genotype, self.dataset, self.device, drop_path=drop_path, seed=job.seed)
 
     def _measure(self, network: nn.Module, trace: "_Trace") -> Measured:
         start = time.perf_counter()
@@ -225,6 +217,13 @@ def lease_path(device: str) -> Path:
     return Path(tempfile.gettempdir()) / re.sub(r"[^\w.-]", "", name)
 
 
+def _network(genotype: dict[str, Any], data: Dataset, device: str, **options: Any) -> nn.Module:
+    """The network of a genotype in JSON for these pictures, on the device."""
+    parsed = Genotype.from_json(genotype)
+    shape = {"image_size": data.image_size, "in_chans": data.in_chans, "classes": data.classes}
+    return build(parsed, **shape, **options).to(device)
+
+
 def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset, device: str) -> dict[str, Measured]:
     found = measure_latency(
         networks,
@@ -240,12 +239,7 @@ def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset
 def measure_together(campaign: Campaign, genotypes: dict[str, dict[str, Any]]) -> dict[str, Measured]:
     """All networks in one session, rounds interleaved, so that drift hits them alike. For the final front."""
     device, data = resolve_device(campaign.execution.device), dataset_of(campaign)
-    networks: dict[str, nn.Module] = {
-        name: build(Genotype.from_json(g), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes).to(
-            device
-        )
-        for name, g in genotypes.items()
-    }
+    networks: dict[str, nn.Module] = {name: _network(genotype, data, device) for name, genotype in genotypes.items()}
     with DeviceLease(lease_path(device)).exclusive():
         return _latencies(networks, campaign, data, device)
 
@@ -261,13 +255,9 @@ def accuracies_on_test(
         return {}
     found = {}
     for number, (genotype, checkpoint) in members.items():
-        network = build(
-            Genotype.from_json(genotype), image_size=data.image_size, in_chans=data.in_chans, classes=data.classes
-        )
+        network = _network(genotype, data, device)
         network.load_state_dict(load_file(folder / checkpoint))
-        found[number] = evaluate_accuracy(
-            network.to(device), data.test_x, data.test_y, data, device=device, batch_size=256
-        )
+        found[number] = evaluate_accuracy(network, data.test_x, data.test_y, data, device=device, batch_size=256)
     return found
 
 
