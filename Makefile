@@ -1,5 +1,6 @@
 # make search: the main job, from a bare machine to a front.  make test: the whole test suite.
-# Both set up .venv first; the second time that takes no time.
+# make docs: docs/mechanisms.md and its picture, after a mechanism was added or measured again.
+# All set up .venv first; the second time that takes no time.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 RUN := digits
 
-.PHONY: setup search test lint
+.PHONY: setup search test lint docs
 
 setup: $(STAMP)
 
@@ -30,3 +31,7 @@ lint: setup
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m search_spaces.catalog_page docs/mechanisms.json docs/mechanisms.md
+	$(BIN)/python benchmarks/mechanism_figure.py

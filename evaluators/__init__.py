@@ -1,4 +1,5 @@
-"""What is measured: exact costs, latency on a device, accuracy after a short training; and the data it takes."""
+"""What is measured: exact costs, latency on a device, accuracy after a short training, differences between heads; and
+the data it takes."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evaluators.cost import cost_metrics, count
     from evaluators.data import load_dataset
+    from evaluators.head_diversity import measure_heads
     from evaluators.latency.measure import LatencySettings, measure_latency
     from evaluators.proxy_training import ProxyTraining, Recipe, evaluate_accuracy
     from evaluators.registry import EVALUATORS
@@ -14,6 +16,7 @@ _WHERE = {
     "cost_metrics": "evaluators.cost",
     "count": "evaluators.cost",
     "load_dataset": "evaluators.data",
+    "measure_heads": "evaluators.head_diversity",
     "LatencySettings": "evaluators.latency.measure",
     "measure_latency": "evaluators.latency.measure",
     "ProxyTraining": "evaluators.proxy_training",
@@ -23,7 +26,7 @@ _WHERE = {
 }
 __all__ = [
     "EVALUATORS", "LatencySettings", "ProxyTraining", "Recipe",
-    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_latency",
+    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_heads", "measure_latency",
 ]  # fmt: skip
 
 

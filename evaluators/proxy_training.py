@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from evaluators.augment import augmentation
 from evaluators.data.dataset import Dataset
+from evaluators.head_diversity.penalty import HeadPenalty
 from evaluators.latency.lease import DeviceLease
 from evaluators.recipe import Recipe as Recipe
 from evaluators.recipe import amp_type, averaged, learning_rate, make_optimizer
@@ -64,6 +65,7 @@ class ProxyTraining:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp is torch.float16)
         self._optimizer = make_optimizer(network, recipe, self.device)
         self._average = averaged(network, recipe.ema) if recipe.ema > 0 else None
+        self._heads = self._head_penalty() if recipe.head_diversity > 0 else None
         self._per_epoch = len(self._y) // self._batch
         self._step = 0
         self._done = 0  # epochs
@@ -149,9 +151,11 @@ class ProxyTraining:
             images = self._normalise(x[part])
             if other is not None:
                 images = torch.lerp(self._normalise(x[other[part]]), images, weight)
-            with _autocast(self.device, self._amp):
+            with self._heads or nullcontext(), _autocast(self.device, self._amp):
                 logits = self.network(images)
             chunk_loss = self._loss(logits.float(), y[part], None if other is None else y[other[part]], weight)
+            if self._heads is not None:
+                chunk_loss = chunk_loss + self.recipe.head_diversity * self._heads.value()
             chunk_loss = chunk_loss * (len(part) / len(y))
             self._scaler.scale(chunk_loss).backward()
             loss += chunk_loss.detach()
@@ -163,6 +167,13 @@ class ProxyTraining:
         if other is None:
             return loss
         return weight * loss + (1 - weight) * F.cross_entropy(logits, other, label_smoothing=smoothing)
+
+    def _head_penalty(self) -> HeadPenalty | None:
+        penalty = HeadPenalty(self.network)
+        if penalty.layers:
+            return penalty
+        self.notes.append("head_diversity has no effect: no layer has two heads")
+        return None
 
     def _mixup_partner(self, size: int) -> tuple[Tensor | None, float]:
         """Rows to mix in and the share of the batch's own images (Zhang et al., ICLR 2018, arXiv 1710.09412)."""

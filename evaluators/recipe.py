@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a network is trained. mixup: alpha of its Beta distribution, 0 for none. ema: decay of the averaged weights,
-    0 for none. amp: mixed precision where the device has it. drop_path: for whoever builds the network."""
+    0 for none. amp: mixed precision where the device has it. drop_path: for whoever builds the network.
+    head_diversity: weight of the penalty on heads that put out the same, 0 for none."""
 
     epochs: int = 30
     batch_size: int = 64
@@ -28,6 +29,7 @@ class Recipe:
     augment: tuple[str, ...] = ("crop", "flip")
     amp: bool = True
     drop_path: float = 0.0
+    head_diversity: float = 0.0
 
 
 def learning_rate(step: int, recipe: Recipe, per_epoch: int) -> float:

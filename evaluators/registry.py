@@ -24,3 +24,6 @@ EVALUATORS.register("latency")(
 EVALUATORS.register("proxy_training")(
     Evaluator(metrics=("accuracy",), about="a short training on the campaign's data, scored on its validation split")
 )
+EVALUATORS.register("head_diversity")(
+    Evaluator(metrics=(), about="how much the heads of each layer differ: an analysis (nas heads), not an objective")
+)

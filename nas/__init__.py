@@ -1,6 +1,7 @@
 """vitnas: neural architecture search for efficient vision transformers.
 
-The same words as on the command line: search, report, export, train, show, sample, list; and load_campaign, load_run.
+The same words as on the command line: search, report, export, train, show, heads, sample, list; and load_campaign,
+load_run.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from nas.exporting import export_run as export
     from nas.folder import rebuild as report
     from nas.genotype import Atom, Genotype, Stage
+    from nas.head_report import report_heads as heads
     from nas.retraining import train_config as train
     from nas.run import Run, load_run
     from nas.session import search
@@ -28,6 +30,7 @@ _WHERE = {
     "Genotype": ("nas.genotype", "Genotype"),
     "Stage": ("nas.genotype", "Stage"),
     "Run": ("nas.run", "Run"),
+    "heads": ("nas.head_report", "report_heads"),
     "list": ("nas.listing", "list_choices"),
     "load_run": ("nas.run", "load_run"),
     "search": ("nas.session", "search"),
@@ -37,7 +40,7 @@ _WHERE = {
 }
 __all__ = [
     "Atom", "Campaign", "Genotype", "Run", "Stage", "UserError",
-    "export", "load_campaign", "load_run", "report", "sample", "search", "show", "train",
+    "export", "heads", "load_campaign", "load_run", "report", "sample", "search", "show", "train",
 ]  # fmt: skip
 
 

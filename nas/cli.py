@@ -102,6 +102,22 @@ def show(
 
 
 @app.command()
+def heads(
+    config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="A config, or a name from the zoo.")],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights; the config's own by default.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="A built-in data set or a path; the config's own by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether the heads of a network differ: outputs, maps and the labels that each recognises, layer by layer."""
+    from nas.head_report import print_heads, report_heads
+
+    found = report_heads(config, weights=weights, data=data)
+    _out(found, as_json, lambda: print_heads(found))
+
+
+@app.command()
 def sample(
     space_or_campaign: Annotated[
         str, typer.Argument(metavar="SPACE_OR_CAMPAIGN", help="A space's name or a campaign file.")

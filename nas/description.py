@@ -10,9 +10,11 @@ from nas.architecture import ArchitectureConfig, make_config, read_config, save_
 from nas.errors import unknown
 from nas.genotype import Genotype
 from nas.listing import print_rows
+from nas.registry import Registry
 from nas.run import Run
 from nas.session import Setup, prepare
 from search_spaces.mixers import MIXERS
+from search_spaces.structures import BRIDGES, FUSIONS
 from search_spaces.vit import SPACES, make_space
 from search_spaces.zoo import ZOO
 
@@ -31,7 +33,7 @@ def describe(config: str) -> dict[str, Any]:
             "params": r.cost.params,
             "macs": r.cost.macs,
             "activation_kb": r.cost.activations * BYTES / 1e3,
-            "class": taxonomy_of(r.name) if r.part == "mixer" else None,
+            "class": taxonomy_of(r.name, r.part) if r.part in _CLASSED else None,
         }
         for r in report.rows
     ]
@@ -62,10 +64,13 @@ def _load(config: str) -> tuple[Genotype, dict[str, Any], str]:
     return Genotype.from_json(read.genotype), inputs, read.name
 
 
-def taxonomy_of(name: str) -> str:
+_CLASSED: dict[str, Registry[Any]] = {"mixer": MIXERS, "fusion": FUSIONS, "bridge": BRIDGES}
+
+
+def taxonomy_of(name: str, part: str = "mixer") -> str:
     """The classes of one block's mixers, written as in a row of costs: `window(divisions=2) | softmax`."""
-    kinds = [part.partition("(")[0].strip() for part in name.split("|")]
-    return " + ".join(dict.fromkeys(MIXERS[k].about.taxonomy for k in kinds))
+    kinds = [each.partition("(")[0].strip() for each in name.split("|")]
+    return " + ".join(dict.fromkeys(_CLASSED[part][k].about.taxonomy for k in kinds))
 
 
 def print_description(data: dict[str, Any]) -> None:

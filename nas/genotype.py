@@ -17,14 +17,16 @@ Value = bool | int | float | str | None
 class Atom:
     """A component by name with its parameters, such as window(divisions=2). Immutable, hashable, ordered by key."""
 
-    __slots__ = ("_items", "kind")
+    __slots__ = ("_hash", "_items", "kind")
 
     kind: str
+    _hash: int  # atoms are keys of many caches
     _items: tuple[tuple[str, Any], ...]
 
     def __init__(self, kind: str, /, **params: Value) -> None:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "_items", tuple(sorted(params.items())))
+        object.__setattr__(self, "_hash", hash((kind, self._items)))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -40,7 +42,7 @@ class Atom:
         return isinstance(other, Atom) and (self.kind, self._items) == (other.kind, other._items)
 
     def __hash__(self) -> int:
-        return hash((self.kind, self._items))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"Atom({self})"
@@ -106,9 +108,10 @@ NONE = Atom("none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """`depth` equal blocks on one grid, or two mixers taking turns or sharing the heads.
+    """`depth` equal blocks on one grid, or two mixers taking turns, following each other or sharing the heads.
 
     mode "alternate": block i uses `a` for even i and `b` for odd i (`b` None means `a` throughout).
+    mode "then": the first `share` of the blocks, at least one, use `a`, the rest `b`.
     mode "headmix": in every block the first `share` of the heads uses `a`, the rest `b`, under shared projections.
     tail: the last `tail` blocks use softmax attention instead (the EfficientFormer schedule).
     """
@@ -132,11 +135,20 @@ class Stage:
     def heads(self) -> int:
         return self.width // self.head_dim
 
+    @property
+    def turn(self) -> int:
+        """Blocks of `a` before `b` takes over, in mode "then"."""
+        return max(1, round(self.share * self.depth))
+
     def mixers(self) -> list[tuple[Atom, ...]]:
         """The mixer of each block: one atom, or two where the heads are shared out."""
         pair: tuple[Atom, ...] = (self.a,) if self.b is None else (self.a, self.b)
-        shared = self.mode == "headmix" and self.b is not None
-        blocks = [pair if shared else (pair[i % len(pair)],) for i in range(self.depth)]
+        if self.b is not None and self.mode == "headmix":
+            blocks = [pair] * self.depth
+        elif self.b is not None and self.mode == "then":
+            blocks = [(pair[int(i >= self.turn)],) for i in range(self.depth)]
+        else:
+            blocks = [(pair[i % len(pair)],) for i in range(self.depth)]
         cut = self.depth - min(self.tail, self.depth)
         return blocks[:cut] + [(Atom("softmax"),)] * (self.depth - cut)
 
@@ -145,7 +157,7 @@ class Stage:
 class Genotype:
     """A whole network without its input size, its classes and its weights."""
 
-    topology: str  # "plain" (one grid throughout) or "pyramid"
+    topology: str  # "plain" (one grid throughout), "pyramid", or "dual": its two stages are branches
     stem: Atom
     stages: tuple[Stage, ...]
     position: Atom = NONE
@@ -153,6 +165,9 @@ class Genotype:
     registers: int = 0  # learned extra tokens, enter with the last stage
     reduction: Atom = NONE  # token reduction inside the last stage
     head: Atom = Atom("pool")
+    stem_b: Atom = NONE  # of the second branch of a dual network
+    fusion: Atom = NONE  # how the branches of a dual network exchange what they saw, and how many times
+    bridge: Atom = NONE  # over the stages of a pyramid, in front of the head
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, complete: from_json(to_json(g)) == g."""
@@ -188,22 +203,30 @@ class Genotype:
 
     def __str__(self) -> str:
         """One line for tables and hover texts, such as `pyramid 32x2 window+shifted_window > 64x4 softmax`."""
-        return f"{self.topology} " + " > ".join(_stage_line(s) for s in self.stages)
+        stages = (" & " if self.topology == "dual" else " > ").join(_stage_line(s) for s in self.stages)
+        return f"{self.topology} {stages}" + "".join(f" > {a}" for a in (self.fusion, self.bridge) if a != NONE)
+
+
+SIGNS = {"alternate": "+", "then": " then ", "headmix": "|"}  # between the mixers of a stage
 
 
 def _stage_line(stage: Stage) -> str:
     mixers = stage.a.kind
     if stage.b is not None:
-        mixers += ("|" if stage.mode == "headmix" else "+") + stage.b.kind
+        mixers += SIGNS[stage.mode] + stage.b.kind
     last = f" (last {min(stage.tail, stage.depth)} softmax)" if stage.tail else ""
     return f"{stage.width}x{stage.depth} {mixers}{last}"
+
+
+_LATER = {"stem_b", "fusion", "bridge"}  # written only where they are used, so that older genotypes keep their hashes
 
 
 def _encode(value: Any) -> Any:
     if isinstance(value, Atom):
         return value.to_json()
     if isinstance(value, Stage | Genotype):
-        return {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
+        named = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {k: _encode(v) for k, v in named.items() if k not in _LATER or v != NONE}
     if isinstance(value, tuple):
         return [_encode(v) for v in value]
     return value
@@ -214,7 +237,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "share": (int, float), "layer_scale": (int, float, type(None)),
     "norm_out": (bool,), "cls_token": (bool,), "mode": (str,), "topology": (str,), "stages": (tuple,),
 }  # fmt: skip
-_WORDS = {"mode": ("alternate", "headmix"), "topology": ("plain", "pyramid")}
+_WORDS = {"mode": ("alternate", "then", "headmix"), "topology": ("plain", "pyramid", "dual")}
 
 
 def _decode(cls: type, data: object, where: str) -> Any:

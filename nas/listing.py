@@ -1,16 +1,18 @@
 """What there is to choose from: spaces, mechanisms, samplers, evaluators, data sets, published networks."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from evaluators.cost import count
 from nas.errors import UserError, unknown
 from nas.objective import METRICS
-from search_spaces.mixers import MIXERS
+from search_spaces.catalog import entries
 from search_spaces.vit import SPACES, make_space
-from search_spaces.zoo import ZOO
+from search_spaces.zoo import NOT_EXPRESSED, ZOO
 
 Rows = list[dict[str, Any]]
+REASON = "not_expressed"  # key of a network that no genotype can say
 
 
 def list_spaces() -> Rows:
@@ -22,17 +24,19 @@ def list_spaces() -> Rows:
 
 
 def list_mechanisms() -> Rows:
+    """Mixers first, then what stands around them; docs/mechanisms.md says more of each."""
     return [
         {
-            "name": name,
-            "class": m.about.taxonomy,
-            "group": m.about.group,
-            "complexity": m.about.complexity,
-            "paper": m.about.paper,
-            "arxiv": m.about.arxiv,
-            "search": {k: list(v) for k, v in m.search.items()},
+            "name": e.name,
+            "family": e.family,
+            "class": e.taxonomy,
+            "group": e.group,
+            "complexity": e.complexity,
+            "paper": re.sub(r",? ?arXiv \d{4}\.\d{5}", "", e.source),
+            "arxiv": e.arxiv,
+            "search": {k: list(v) for k, v in e.search.items()},
         }
-        for name, m in MIXERS.items()
+        for e in sorted(entries(own=False), key=lambda e: e.family != "mixer")
     ]
 
 
@@ -62,8 +66,9 @@ def list_datasets() -> Rows:
 
 
 def list_zoo() -> Rows:
-    rows = []
-    for name, entry in ZOO.items():
+    """Published and small networks, then those that cannot be said, with the reason."""
+    rows: Rows = []
+    for name, entry in sorted(ZOO.items(), key=lambda item: item[1].small):
         total = count(entry.build(entry.image_size), image_size=entry.image_size, classes=entry.classes).total
         rows.append(
             {
@@ -72,12 +77,14 @@ def list_zoo() -> Rows:
                 "macs": total.macs,
                 "input": entry.image_size,
                 "classes": entry.classes,
+                "accuracy": entry.accuracy,
+                "accuracy_source": entry.accuracy_source,
                 "paper": entry.paper,
                 "arxiv": entry.arxiv,
                 "source": entry.source,
             }
         )
-    return rows
+    return rows + [{"name": name, REASON: reason} for name, reason in NOT_EXPRESSED.items()]
 
 
 LISTS: dict[str, Callable[[], Rows]] = {
@@ -103,20 +110,28 @@ def list_choices(what: str) -> Rows:
 
 
 def print_rows(rows: Rows) -> None:
-    """Aligned columns on stdout; numbers to the right."""
+    """Aligned columns on stdout; numbers to the right. What cannot be expressed follows with the reason."""
     if not rows:
         raise UserError("nothing to list")
+    rest = [row for row in rows if REASON in row]
+    rows = [row for row in rows if REASON not in row]
+    _print_table(rows)
+    for row in rest:
+        print(f"{row['name']}  not expressed: {row[REASON]}")
+
+
+def _print_table(rows: Rows) -> None:
     names = list(rows[0])
     cells = [[_cell(r.get(n)) for n in names] for r in rows]
     widths = [max(len(n), *(len(c[i]) for c in cells)) for i, n in enumerate(names)]
-    right = [all(c[i].replace(",", "").replace(".", "").isdigit() for c in cells) for i in range(len(names))]
+    right = [all(c[i].replace(",", "").replace(".", "").isdigit() for c in cells if c[i]) for i in range(len(names))]
     for line in [names, *cells]:
         print("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip())
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{k} {'|'.join(map(str, v))}" for k, v in value.items())
+        return "; ".join(f"{k} {'|'.join('none' if one is None else str(one) for one in v)}" for k, v in value.items())
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "" if value is None else str(value)

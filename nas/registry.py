@@ -1,12 +1,13 @@
 """A family of named components: registered where they are defined, found by name, extended by entry points."""
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
 
 from nas.errors import UserError, unknown
 
 T = TypeVar("T")
+REGISTRIES: "list[Registry[Any]]" = []  # every family there is, in the order in which their modules were imported
 
 
 class Registry(Generic[T]):
@@ -16,6 +17,7 @@ class Registry(Generic[T]):
         self.family = family
         self._entries: dict[str, T] = {}
         self._loaded_entry_points = False
+        REGISTRIES.append(self)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files a component under `name`; a name may be taken once."""
@@ -58,4 +60,12 @@ class Registry(Generic[T]):
             try:
                 point.load()
             except Exception as error:
-                raise UserError(f"entry point {point.value!r} of group vitnas.{self.family} failed: {error}") from error
+                raise UserError(_broken(point, error)) from error
+
+
+def _broken(point: EntryPoint, error: Exception) -> str:
+    """One line: whose entry point it is, and what went wrong in it."""
+    package = f"package {point.dist.name!r}" if point.dist else "a package"
+    lines = str(error).strip().splitlines() or ["no message"]
+    where = f"entry point {point.name} = {point.value} of group {point.group}"
+    return f"{package}: {where} failed: {type(error).__name__}: {lines[0]}"

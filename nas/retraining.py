@@ -176,6 +176,7 @@ class _Session:
             raise UserError(f"{path}: damaged ({error}); remove it or choose another --output") from None
 
     def _check_same(self, found: dict[str, Any]) -> None:
+        found = asdict(Recipe()) | found  # a setting that a later version brought had its default before
         changed = [f"{k} {found.get(k)} -> {v}" for k, v in self.identity.items() if found.get(k) != v]
         if changed:
             raise UserError(f"{self.folder}: holds another training ({', '.join(changed)}); choose another --output")

@@ -77,6 +77,7 @@ class TrainingSettings(Section):
     augment: Names = Field(default=("crop", "flip"), description="a list of augmentations such as [crop, flip]")
     amp: bool = Field(default=True, description="true or false")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="a fraction of at least 0 and below 1")
+    head_diversity: float = Field(default=0.0, ge=0, description="a weight of at least 0 (0 is off)")
 
 
 class LatencySection(Section):

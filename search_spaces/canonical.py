@@ -11,7 +11,8 @@ from search_spaces.costs import Shape
 from search_spaces.mixers import MIXERS
 from search_spaces.mixers.base import SHARED
 from search_spaces.parts import DOWNSAMPLERS, FFNS, HEADS, LOCALS, NORMS, POSITIONS, REDUCERS, STEMS, Grid
-from search_spaces.plan import plan, reduction_point, square
+from search_spaces.plan import branch_stem, exchanges, plan, reduction_point, square
+from search_spaces.structures import BRIDGES, FUSIONS
 
 
 def canonical(genotype: Genotype, *, image_size: int | Grid) -> Genotype:
@@ -19,21 +20,39 @@ def canonical(genotype: Genotype, *, image_size: int | Grid) -> Genotype:
 
     Raises UserError where the image is too small to leave a token.
     """
-    tidy = _tidy(genotype)
+    tidy = _tidy(genotype, square(image_size))
     resolved = plan(tidy, image_size=square(image_size))
     stages = tuple(_stage(s.stage, s.blocks[0].shape) for s in resolved.stages)
     return _without_idle_reduction(replace(tidy, stages=stages), resolved.stages[-1].blocks[0].shape)
 
 
-def _tidy(genotype: Genotype) -> Genotype:
+def _tidy(genotype: Genotype, image: Grid) -> Genotype:
     return replace(
         genotype,
-        stem=_atom(STEMS, genotype.stem),
+        stem=_stem(genotype.stem, image),
+        stem_b=_stem(genotype.stem_b, image),
+        fusion=_fusion(genotype),
+        bridge=NONE if genotype.bridge.params.get("depth") == 0 else _atom(BRIDGES, genotype.bridge),
         position=_atom(POSITIONS, genotype.position),
         reduction=_atom(REDUCERS, genotype.reduction),
         head=_atom(HEADS, genotype.head),
         stages=tuple(_tidy_stage(s) for s in genotype.stages),
     )
+
+
+def _stem(stem: Atom, image: Grid) -> Atom:
+    """Without a scale that leaves the image as it is."""
+    if branch_stem(stem, image)[1] == image:
+        stem = Atom(stem.kind, **{k: v for k, v in stem.params.items() if k != "scale"})
+    return _atom(STEMS, stem)
+
+
+def _fusion(genotype: Genotype) -> Atom:
+    """With its number written out."""
+    if genotype.fusion == NONE:
+        return NONE
+    times, fusion = exchanges(genotype)
+    return Atom(fusion.kind, **_atom(FUSIONS, fusion).params, times=times)
 
 
 @lru_cache(maxsize=65536)
@@ -86,8 +105,22 @@ def _pattern(stage: Stage) -> Stage:
         return replace(stage, a=b, b=a, share=1 - stage.share) if swap else stage
     if b == a or stage.depth - stage.tail < 2:
         b = None
-    stage = replace(stage, b=b, mode="alternate", share=0.5)
+    if b is not None and stage.mode == "then":
+        stage = _followed(stage)
+        a, b = stage.a, stage.b
+    if b is None or stage.mode != "then":
+        stage = replace(stage, b=b, mode="alternate", share=0.5)
     return replace(stage, tail=0) if b is None and a == Atom("softmax") else stage
+
+
+def _followed(stage: Stage) -> Stage:
+    """The share that the turn comes to; taking turns where that is the same; one mixer where `b` never comes."""
+    blocks = stage.mixers()[: stage.depth - stage.tail]
+    if (stage.b,) not in blocks:
+        return replace(stage, b=None, mode="alternate")
+    if len(blocks) == 2:
+        return replace(stage, mode="alternate")
+    return replace(stage, share=round(stage.turn / stage.depth, 4))
 
 
 def _simplified(atom: Atom, shape: Shape) -> Atom:
@@ -108,19 +141,20 @@ def _without_idle_reduction(genotype: Genotype, shape: Shape) -> Genotype:
 
 
 def _atom(registry: Registry[Any], atom: Atom) -> Atom:
-    return atom if atom == NONE else _with_defaults(registry[atom.kind], atom)
+    return atom if atom == NONE else with_defaults(registry[atom.kind], atom)
 
 
 @lru_cache(maxsize=65536)
-def _with_defaults(component: Any, atom: Atom) -> Atom:
-    """Searched parameters are written out, others only where they differ from their default.
+def with_defaults(component: Any, atom: Atom) -> Atom:
+    """Searched parameters are written out unless they are None by default, others only where they differ from it.
 
     A parameter whose default is None replaces searched ones when it is given (window=7 instead of divisions=2).
     """
     defaults, search = {**SHARED, **_defaults(component)}, getattr(component, "search", {})
-    given = {k: v for k, v in atom.params.items() if k in search or k not in defaults or v != defaults[k]}
+    named = {k for k in search if defaults.get(k) is not None}
+    given = {k: v for k, v in atom.params.items() if k in named or v != defaults.get(k)}
     if not any(defaults.get(k, False) is None for k in given):
-        given = {**{k: defaults[k] for k in search if k in defaults}, **given}
+        given = {**{k: defaults[k] for k in named}, **given}
     return Atom(atom.kind, **{k: _number(v) for k, v in given.items()})
 
 

@@ -64,15 +64,29 @@ class StarReLU(Layer):
         return self.scale * F.relu(x).square() + self.bias
 
 
+class QuickGELU(Layer):
+    """x · sigmoid(1.702 x), an approximation of GELU (Hendrycks and Gimpel, arXiv 1606.08415)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
 def activation_cost(name: str) -> Cost:
     return weights(StarReLU.parameters_held) if name == "star_relu" else Cost()
 
 
 def activation(name: str) -> nn.Module:
-    """gelu, its tanh approximation gelu_tanh, silu, relu or star_relu."""
+    """gelu, its approximations gelu_tanh and quick_gelu, silu, relu, relu6 or star_relu."""
     if name == "star_relu":
         return StarReLU()
-    made = {"gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "silu": nn.SiLU(), "relu": nn.ReLU()}
+    made: dict[str, nn.Module] = {
+        "gelu": nn.GELU(),
+        "gelu_tanh": nn.GELU(approximate="tanh"),
+        "quick_gelu": QuickGELU(),
+        "silu": nn.SiLU(),
+        "relu": nn.ReLU(),
+        "relu6": nn.ReLU6(),
+    }
     if name not in made:
         raise ValueError(f"activation is {name!r}; it can be {', '.join(made)}, star_relu")
     return made[name]

@@ -5,25 +5,30 @@ and element-wise products are not counted. Activations are the elements that mat
 attention write for one image, the convention of fvcore and timm's benchmark tables.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
+    """Adds up part by part. A tuple, since a search makes a hundred of them for every candidate."""
+
     params: int = 0
     macs: int = 0
     activations: int = 0
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
+    def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
+        return Cost(self[0] + other[0], self[1] + other[1], self[2] + other[2])
 
-    def __mul__(self, times: int) -> "Cost":
-        return Cost(self.params * times, self.macs * times, self.activations * times)
+    def __mul__(self, times: int) -> "Cost":  # type: ignore[override]
+        return Cost(self[0] * times, self[1] * times, self[2] * times)
 
     @classmethod
-    def total(cls, costs: "list[Cost]") -> Self:
-        return cls(sum(c.params for c in costs), sum(c.macs for c in costs), sum(c.activations for c in costs))
+    def total(cls, costs: "Iterable[Cost]") -> "Cost":
+        params = macs = activations = 0
+        for cost in costs:
+            params, macs, activations = params + cost[0], macs + cost[1], activations + cost[2]
+        return cls(params, macs, activations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,8 @@ class Shape:
 
     grid: (height, width) of the patch tokens, or None once a data-dependent reduction has scattered them.
     heads: of this mixer, or of this mixer's part where two share the heads. head_dim: channels of one head.
+    given: an earlier block of the stage leaves what this mixer recalls. wanted: a later one recalls what it leaves.
+    sized: the token reduction before it has said how many tokens each stands for.
     """
 
     dim: int
@@ -40,6 +47,9 @@ class Shape:
     grid: tuple[int, int] | None
     tokens: int
     prefix: int = 0
+    given: bool = False
+    wanted: bool = False
+    sized: bool = False
 
     @property
     def length(self) -> int:

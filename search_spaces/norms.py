@@ -1,4 +1,4 @@
-"""Norms over tokens (B, L, C): layer norm, group norm with one group (PoolFormer, arXiv 2111.11418), and none."""
+"""Norms over tokens (B, L, C): layer, batch, group norm with one group (PoolFormer, arXiv 2111.11418), and none."""
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,18 @@ def layer_norm(dim: int, eps: float = 1e-6, bias: bool = True) -> nn.LayerNorm:
 def no_norm(dim: int) -> Identity:
     """For blocks whose branches hold norms of their own."""
     return Identity()
+
+
+@NORMS.register("batch")
+class TokenBatchNorm(Layer):
+    """Mean and variance per channel over all tokens of a batch; those gathered in training are used in evaluation."""
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(dim, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
 
 
 @NORMS.register("group")

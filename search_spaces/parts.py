@@ -73,10 +73,18 @@ class Reducer(Layer):
     """Tokens (B, P + N, C) -> (B, P + M, C): a data-dependent choice or merge that keeps the prefix as it is.
 
     Built as cls(dim=, tokens=N, prefix=P, **params); `search` holds keep ratios. Afterwards there is no grid.
+    One that `restores` returns (tokens, what it laid aside) and brings N tokens back at the end of the stage by
+    restore(tokens (B, P + M, C), aside) -> (B, P + N, C); its cost holds both.
     """
 
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    restores: ClassVar[bool] = False
     averages: ClassVar[bool] = True  # kept tokens are weighted means of patch tokens: equal ones stay what they are
+
+    @classmethod
+    def sizes(cls, **params: Any) -> bool:
+        """Whether it returns (tokens, how many tokens each of them stands for, (B, P + M, 1)) instead."""
+        return False
 
     @classmethod
     def kept(cls, tokens: int, **params: Any) -> int:
@@ -139,11 +147,18 @@ def split_norm(atom: Atom) -> tuple[Atom, dict[str, Any]]:
     """A stage's norm alone, and what else it says of the blocks around it.
 
     after: it follows each branch. residual: each branch is added to x times a learned factor per channel, which starts
-    there (MetaFormer baselines, arXiv 2210.13452).
+    there (MetaFormer baselines, arXiv 2210.13452). out: see out_norm.
     """
     params = atom.params
+    params.pop("out", None)
     place = {"norm_after": bool(params.pop("after", False)), "residual": params.pop("residual", None)}
     return Atom(atom.kind, **params), place
+
+
+def out_norm(atom: Atom) -> Atom:
+    """The norm behind a stage's last block: that of the blocks, or of the kind that it names as `out` (VAN)."""
+    named = atom.params.get("out")
+    return split_norm(atom)[0] if named is None else Atom(named)
 
 
 def head_norm(atom: Atom) -> Atom:

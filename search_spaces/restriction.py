@@ -17,7 +17,11 @@ NICKNAMES = {"mixers": "*.mixer_?"}  # one word for many dimensions; the choice 
 def restricted(
     dimensions: "tuple[Dimension, ...]", fix: Mapping[str, Any], narrow: Mapping[str, Sequence[Any]]
 ) -> "tuple[Dimension, ...]":
-    """The dimensions with fewer choices, in the same order. Raises UserError for unknown names and choices."""
+    """The dimensions with fewer choices, in the same order. Raises UserError for unknown names and choices.
+
+    A stage that is left without a choice, such as one whose map is too small for all that is wanted, is not reached;
+    nor are the branches of dual networks.
+    """
     found = {d.name: d for d in dimensions}
     for key, value in fix.items():
         if isinstance(value, list | tuple):
@@ -30,6 +34,18 @@ def restricted(
     return tuple(found[d.name] for d in dimensions)
 
 
+def _shortened(dimensions: "dict[str, Dimension]", empty: str) -> "Dimension | None":
+    """What leads to the dimension `empty`, less that: the number of stages or the topology. None where none is left."""
+    stage, stages = empty.partition(".")[0].removeprefix("stage"), dimensions.get("stages")
+    if stage == "dual":
+        others = tuple(c for c in dimensions["topology"].choices if c != stage)
+        return replace(dimensions["topology"], choices=others) if others else None
+    if not stage.isdigit() or stages is None:
+        return None
+    fewer = tuple(c for c in stages.choices if int(c) < int(stage))
+    return replace(stages, choices=fewer) if fewer else None
+
+
 def _narrow(dimensions: "dict[str, Dimension]", key: str, values: Iterable[Any], where: str) -> "dict[str, Dimension]":
     pattern = NICKNAMES.get(key, key)
     names = [name for name in dimensions if fnmatchcase(name, pattern)]
@@ -39,14 +55,15 @@ def _narrow(dimensions: "dict[str, Dimension]", key: str, values: Iterable[Any],
     wanted = {choice for value in values for choice in _matching(value, known, f"{where}.{key}")}
     if key in NICKNAMES:
         wanted.add("same")
-    return {name: _keep(dimensions[name], wanted, f"{where}.{key}") for name in names}
-
-
-def _keep(dimension: "Dimension", wanted: "set[Choice]", where: str) -> "Dimension":
-    kept = tuple(c for c in dimension.choices if c in wanted)
-    if not kept:
-        raise UserError(f"{where}: leaves {dimension.name} without a choice; it offers {_listed(dimension.choices)}")
-    return replace(dimension, choices=kept)
+    found: dict[str, Dimension] = {}
+    for name in names:
+        kept = tuple(c for c in dimensions[name].choices if c in wanted)
+        shorter = None if kept else _shortened(dimensions | found, name)
+        if not kept and shorter is None:
+            offer = _listed(dimensions[name].choices)
+            raise UserError(f"{where}.{key}: leaves {name} without a choice; it offers {offer}")
+        found |= {name: replace(dimensions[name], choices=kept)} if shorter is None else {shorter.name: shorter}
+    return found
 
 
 def _matching(value: Any, known: "tuple[Choice, ...]", where: str) -> "list[Choice]":

@@ -1,4 +1,4 @@
-"""Validity rules V1 to V15: each is one predicate over a planned network and yields its own messages.
+"""Validity rules V1 to V16: each is one predicate over a planned network and yields its own messages.
 
 V2 to V6 and V13 are properties of mechanisms and live in `Mixer.check`; `Mixer.rule` says under which number.
 """
@@ -13,11 +13,13 @@ from search_spaces.canonical import SHARED
 from search_spaces.costs import Shape
 from search_spaces.mixers import MIXERS, Core
 from search_spaces.parts import FFNS, HEADS, STEMS, Grid
-from search_spaces.plan import Plan, StagePlan, plan
+from search_spaces.plan import Plan, StagePlan, exchanges, plan
+from search_spaces.structures import BRIDGES
 
 SMALLEST_MAP = 2  # tokens a side; below it nothing is left to mix
 LARGEST_ACTIVATION = 2**26  # elements alive in one block for one image: 256 MiB in float32
-TOPOLOGIES = ("plain", "pyramid")
+TOPOLOGIES = ("plain", "pyramid", "dual")
+DUAL_MIXERS = ("softmax", "efficient", "cross_covariance")  # of the branches: they work on a class token as on patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def _parts(resolved: StagePlan) -> Iterator[tuple[Atom, Shape]]:
     """Each mixer with the shape that it sees, which holds only its own heads where two share them."""
     for block in resolved.blocks:
         shape = block.shape
-        if shape.grid is None and not all(MIXERS[a.kind].is_set for a in block.mixers):
+        if shape.grid is None and not all(_is_set(a) for a in block.mixers):
             continue  # V8 says what is wrong
         if len(block.mixers) == 1:
             yield block.mixers[0], shape
@@ -95,6 +97,10 @@ def _parts(resolved: StagePlan) -> Iterator[tuple[Atom, Shape]]:
         first = round(resolved.stage.share * shape.heads)
         for atom, heads in zip(block.mixers, (first, shape.heads - first), strict=True):
             yield atom, replace(shape, heads=heads)
+
+
+def _is_set(atom: Atom) -> bool:
+    return MIXERS[atom.kind].set_like(**atom.params)
 
 
 def _own(atom: Atom) -> dict[str, Any]:
@@ -108,15 +114,24 @@ def _placed(reason: str, index: int) -> str:
     return f"{fact} in stage {index + 1}{semicolon}{remedy}"
 
 
+def streams(resolved: Plan) -> Iterator[Problem]:
+    """V16: two mixers that pass one thing from block to block agree on it. (Mixer.check says who lacks a source.)"""
+    for index, stage in enumerate(resolved.stages):
+        a, b = stage.stage.a, stage.stage.b
+        if b is not None and a.kind == b.kind and a != b and MIXERS[a.kind].one_stream:
+            text = f"blocks of {a.kind} in stage {index + 1} pass one thing on, and {a} differs from {b}"
+            yield Problem("V16", text, ("mixer_a", "mixer_b"), index)
+
+
 def prefix_tokens(resolved: Plan) -> Iterator[Problem]:
     """V7: class token and registers only among mixers that let them take part."""
-    stage = resolved.stages[-1]
-    if not stage.prefix:
-        return
-    deaf = {a.kind: None for block in stage.blocks for a in block.mixers if not MIXERS[a.kind].takes_prefix}
-    for kind in deaf:
-        text = f"{kind} in stage {len(resolved.stages)} takes no class token and no registers"
-        yield Problem("V7", text, ("registers", "head"))
+    for number, stage in enumerate(resolved.stages, start=1):
+        if not stage.prefix:
+            continue
+        deaf = {a.kind: None for block in stage.blocks for a in block.mixers if not MIXERS[a.kind].takes_prefix}
+        for kind in deaf:
+            text = f"{kind} in stage {number} takes no class token and no registers"
+            yield Problem("V7", text, ("registers", "head"))
 
 
 def reduction(resolved: Plan) -> Iterator[Problem]:
@@ -127,7 +142,7 @@ def reduction(resolved: Plan) -> Iterator[Problem]:
     after = stage.reduction[0]
     if after >= len(stage.blocks):
         yield Problem("V8", f"a reduction after the last block of stage {number} saves nothing", ("reduction",))
-    needs = [a.kind for block in stage.blocks[after:] for a in block.mixers if not MIXERS[a.kind].is_set]
+    needs = [a.kind for block in stage.blocks[after:] for a in block.mixers if not _is_set(a)]
     needs += [stage.stage.ffn.kind] if FFNS[stage.stage.ffn.kind].positional else []
     needs += [stage.stage.local.kind] if stage.stage.local != NONE else []
     for kind in dict.fromkeys(needs):
@@ -146,8 +161,15 @@ def head(genotype: Genotype) -> Iterator[Problem]:
 
 
 def topology(genotype: Genotype) -> Iterator[Problem]:
-    """V10: plain is one stage; a pyramid has several, each but the first behind a down-sampling."""
+    """V10: plain is one stage; a pyramid has several, each but the first behind a down-sampling; dual has two."""
     parts, stages = ("topology",), genotype.stages
+    if genotype.topology == "dual":
+        yield from _dual(genotype)
+        return
+    if genotype.stem_b != NONE or genotype.fusion != NONE:
+        yield Problem("V10", "a second stem and a fusion are for the two branches of a dual network", parts)
+    if genotype.bridge != NONE and genotype.topology != "pyramid":
+        yield Problem("V10", f"a bridge joins the stages of a pyramid, this network is {genotype.topology}", parts)
     if genotype.topology not in TOPOLOGIES:
         yield Problem("V10", f"unknown topology {genotype.topology!r}; known: {', '.join(TOPOLOGIES)}", parts)
     elif genotype.topology == "plain" and len(stages) != 1:
@@ -160,14 +182,49 @@ def topology(genotype: Genotype) -> Iterator[Problem]:
         yield Problem("V10", "every stage of a pyramid but the first begins with a down-sampling", parts)
 
 
+def _dual(genotype: Genotype) -> Iterator[Problem]:
+    """Two plain branches with class tokens; nothing that leads from stage to stage or out of the grid."""
+    stages, parts = genotype.stages, ("topology",)
+    if len(stages) != 2:
+        yield Problem("V10", f"a dual network has two stages, one for each branch, this has {len(stages)}", parts)
+    if NONE in (genotype.stem_b, genotype.fusion):
+        yield Problem("V10", "a dual network has a second stem and a fusion of its branches", parts)
+    elif min(stage.depth for stage in stages) < (times := exchanges(genotype)[0]):
+        yield Problem("V10", f"a branch of fewer blocks than the {times} times that the branches meet", ("depth",))
+    if not genotype.cls_token or genotype.registers or genotype.head.kind != "cls":
+        yield Problem("V10", "the branches of a dual network have class tokens, no registers, and head cls", parts)
+    if genotype.reduction != NONE or genotype.bridge != NONE:
+        yield Problem("V10", "a dual network takes no token reduction and no bridge", parts)
+    if any(stage.down != NONE or stage.norm_out for stage in stages):
+        yield Problem("V10", "the branches of a dual network have no down-sampling and no norm of their own", parts)
+    for kind in (kind for kind in genotype.mechanisms() if kind not in DUAL_MIXERS):
+        text = f"{kind} in a branch of a dual network; these take {', '.join(DUAL_MIXERS)}"
+        yield Problem("V10", text, ("mixer_a", "mixer_b"))
+
+
+def bridge(resolved: Plan) -> Iterator[Problem]:
+    """V10: a bridge finds whole maps, and in each position whole tokens of the first stage's width."""
+    atom, last = resolved.genotype.bridge, resolved.stages[-1]
+    if atom == NONE:
+        return
+    if last.prefix or last.reduction is not None:
+        text = "a bridge works on whole maps: no class token, no registers, no token reduction"
+        yield Problem("V10", text, ("bridge", "head", "registers", "reduction"))
+    dims, grids = [s.stage.width for s in resolved.stages], [s.grid for s in resolved.stages]
+    reason = BRIDGES[atom.kind].check(dims=dims, grids=grids, **atom.params)
+    if reason is not None:
+        yield Problem("V10", f"bridge {atom.kind}: {reason}", ("bridge", "width"))
+
+
 def position(resolved: Plan) -> Iterator[Problem]:
     """V11: something tells positions apart where all mixers treat tokens as a set."""
     genotype = resolved.genotype
     blind = (
         genotype.position == NONE
-        and not STEMS[genotype.stem.kind].positional
+        and genotype.bridge == NONE
+        and not all(STEMS[stem.kind].positional for stem, _ in resolved.stems)
         and all(s.local == NONE and not FFNS[s.ffn.kind].positional for s in genotype.stages)
-        and all(MIXERS[kind].is_set for kind in genotype.mechanisms())
+        and all(_is_set(a) for s in genotype.stages for block in s.mixers() for a in block)
     )
     if blind:
         text = "nothing tells positions apart; add a position, a convolution or a mixer that works on the grid"
@@ -176,6 +233,8 @@ def position(resolved: Plan) -> Iterator[Problem]:
 
 def global_mixing(resolved: Plan) -> Iterator[Problem]:
     """V12: at least one layer carries information across the whole map."""
+    if resolved.genotype.bridge != NONE:
+        return
     layers = dict.fromkeys(part for stage in resolved.stages for part in _parts(stage))
     if not any(MIXERS[atom.kind].sees_all(shape, **_own(atom)) for atom, shape in layers):
         kinds = ", ".join(resolved.genotype.mechanisms())
@@ -210,8 +269,10 @@ def _at_another_size(genotype: Genotype, size: int, local_only: bool) -> list[Pr
 RULES: tuple[Callable[[Plan], Iterator[Problem]], ...] = (
     heads_divide,
     mixers_fit,
+    streams,
     prefix_tokens,
     reduction,
+    bridge,
     position,
     maps,
     activation,

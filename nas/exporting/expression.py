@@ -31,6 +31,8 @@ def expression(value: Any, name: Name, indent: int = 0) -> str:
     if isinstance(value, list | tuple):
         inside = ", ".join(expression(v, name) for v in value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    if isinstance(value, type):
+        return name(value)
     if isinstance(value, bool | int | float | str | None):
         return repr(value)
     raise UserError(f"no source for an argument of type {type(value).__name__}: {value!r}")

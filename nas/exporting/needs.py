@@ -9,7 +9,7 @@ from typing import Any
 from nas.errors import UserError
 from nas.exporting.source import Foreign, Module, Symbol, bound, names, read_module, registers, targets
 
-ALWAYS = {"forward", "init_weights", "init_special"}
+ALWAYS = {"forward", "backward", "init_weights", "init_special"}
 NEVER = {"about", "search"}
 
 

@@ -72,7 +72,7 @@ def metadata(config: ArchitectureConfig) -> dict[str, str]:
 
 
 def _export(network: nn.Module, config: ArchitectureConfig, path: Path) -> None:
-    with _quiet():
+    with _quiet(), torch.no_grad():  # attention whose mask still learns is traced with another layout than it has
         try:
             program = torch.onnx.export(
                 network, (example_images(config, batch=2),), dynamo=True, opset_version=OPSET, verbose=False,

@@ -46,9 +46,10 @@ def network_words(genotype: Genotype) -> list[tuple[str, str]]:
         *([f"{genotype.registers} register{'s' if genotype.registers > 1 else ''}"] if genotype.registers else []),
     ]
     parts = {
-        "Topology": genotype.topology, "Stem": atom_words(genotype.stem), "Position": atom_words(genotype.position),
+        "Topology": genotype.topology, "Stem": atom_words(genotype.stem), "Second stem": atom_words(genotype.stem_b),
+        "Position": atom_words(genotype.position),
         "Prefix": ", ".join(prefix) or "none", "Reduction": atom_words(genotype.reduction),
-        "Head": atom_words(genotype.head),
+        "Fusion": atom_words(genotype.fusion), "Bridge": atom_words(genotype.bridge), "Head": atom_words(genotype.head),
     }  # fmt: skip
     return [(name, text) for name, text in parts.items() if text != "none"]
 
@@ -57,7 +58,8 @@ def stage_words(stage: Stage) -> dict[str, Any]:
     """A stage in one heading and one line each for what fills it."""
     mixers = [f"{share:g} × {kind}" for kind, share in block_shares(stage).items()]
     atoms = [atom_words(a) for a in (stage.a, stage.b) if a is not None]
-    sharing = f", {stage.share:g} of the heads the first" if stage.mode == "headmix" and stage.b is not None else ""
+    ways = {"headmix": f", {stage.share:g} of the heads the first", "then": ", one after the other"}
+    sharing = ways.get(stage.mode, "") if stage.b is not None else ""
     extras = [("Down", stage.down), ("Local", stage.local), ("FFN", stage.ffn), ("Norm", stage.norm)]
     blocks = "1 block" if stage.depth == 1 else f"{stage.depth} blocks"
     return {

@@ -13,21 +13,35 @@ from search_spaces.parts import DOWNSAMPLERS, DownSampler, Grid, Identity
 
 
 class StridedConv(DownSampler):
-    """norm: "before" the convolution, "after" it, a "batch" norm after it, or "none". bias: of a norm before."""
+    """norm: "before" the convolution, "after" it, a "batch" norm after it, "batch_before" it, or "none".
+
+    bias: of a norm before. proj_bias: of the convolution.
+    """
 
     kernel: ClassVar[int]
 
-    def __init__(self, dim: int, out_dim: int, grid: Grid, norm: str = "after", eps: float = 1e-5, bias: bool = True):
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int,
+        grid: Grid,
+        norm: str = "after",
+        eps: float = 1e-5,
+        bias: bool = True,
+        proj_bias: bool = True,
+    ):
         super().__init__()
         self.grid_in = grid
+        padding = self.kernel // 2 if self.kernel % 2 else 0
         self.norm_before = nn.LayerNorm(dim, eps=eps, bias=bias) if norm == "before" else Identity()
-        self.proj = nn.Conv2d(dim, out_dim, self.kernel, stride=2, padding=self.kernel // 2 if self.kernel % 2 else 0)
+        self.batch_before = nn.BatchNorm2d(dim, eps=eps) if norm == "batch_before" else Identity()
+        self.proj = nn.Conv2d(dim, out_dim, self.kernel, stride=2, padding=padding, bias=proj_bias)
         self.norm_after = nn.LayerNorm(out_dim, eps=eps) if norm == "after" else Identity()
         self.batch_norm = nn.BatchNorm2d(out_dim, eps=eps) if norm == "batch" else Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = self.grid_in
-        x = to_map(self.norm_before(x), self.grid_in)
+        x = self.batch_before(to_map(self.norm_before(x), self.grid_in))
         if self.kernel % 2 == 0 and (h % 2 or w % 2):
             x = F.pad(x, (0, w % 2, 0, h % 2))
         return self.norm_after(to_tokens(self.batch_norm(self.proj(x))))
@@ -39,9 +53,11 @@ class StridedConv(DownSampler):
             "before": costs.weights((1 + params.get("bias", True)) * dim),
             "after": costs.norm(out_dim),
             "batch": costs.norm(out_dim),
+            "batch_before": costs.norm(dim),
             "none": Cost(),
         }
-        return costs.conv(h * w, dim, out_dim, cls.kernel) + norms[params.get("norm", "after")]
+        convolution = costs.conv(h * w, dim, out_dim, cls.kernel, bias=params.get("proj_bias", True))
+        return convolution + norms[params.get("norm", "after")]
 
 
 @DOWNSAMPLERS.register("patch")

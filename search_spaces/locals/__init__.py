@@ -1,3 +1,3 @@
 """Convolutions beside the mixer. One file each."""
 
-from search_spaces.locals import interaction, perception  # noqa: F401
+from search_spaces.locals import interaction, neighbour_window, perception  # noqa: F401

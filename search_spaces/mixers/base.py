@@ -22,17 +22,27 @@ from search_spaces.layer import Layer
 from search_spaces.taxonomy import About
 
 Grid = tuple[int, int]
+Memory = dict[str, Tensor]  # what blocks of a stage leave for those after them, by what it is
 
 
 class Mixer(Layer):
-    """Base of the token mixers. Subclasses are built as cls(dim=, num_heads=, grid=, **params)."""
+    """Base of the token mixers. Subclasses are built as cls(dim=, num_heads=, grid=, **params).
+
+    Those that recall something are built with given=, wanted=, tokens= and prefix= besides (see Shape) and
+    called as mixer(x, memory); numbered ones with layer=, the number of their block in the network, from 0.
+    """
 
     about: ClassVar[About]
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}  # hyper-parameter -> values worth trying
     reach: ClassVar[Literal["global", "local", "none"]] = "global"  # how far one layer carries information
-    is_set: ClassVar[bool] = False  # permutation-equivariant: needs a position from elsewhere, works after reduction
+    is_set: ClassVar[bool] = False  # permutation-equivariant by default: works after reduction, needs a position
     takes_prefix: ClassVar[bool] = False  # class token and registers may be present
     has_heads: ClassVar[bool] = True  # head_dim matters
+    leaves: ClassVar[str] = ""  # what it can leave in memory for later blocks of its stage
+    recalls: ClassVar[str] = ""  # what of it, left by an earlier block, it works on; "output": of the block before
+    blind: ClassVar[bool] = False  # does not look at the tokens of its own block, which then norms nothing for it
+    one_stream: ClassVar[bool] = False  # blocks of a stage pass one thing on, so they share their parameters' values
+    numbered: ClassVar[bool] = False
     rule: ClassVar[str] = "V13"  # number of the validity rule that check() stands for
     hidden_macs: ClassVar[bool] = False  # some products are element-wise: counted by cost, unseen by PyTorch's counter
 
@@ -45,6 +55,11 @@ class Mixer(Layer):
     def sees_all(cls, shape: Shape, **params: Any) -> bool:
         """Whether one layer carries information across the whole map of this shape."""
         return cls.reach == "global"
+
+    @classmethod
+    def set_like(cls, **params: Any) -> bool:
+        """Whether it is permutation-equivariant with these parameters."""
+        return cls.is_set
 
     @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:
@@ -64,6 +79,7 @@ class Core(Mixer):
     """
 
     reduces: bool = False  # reduce() changes the tokens that keys and values come from
+    weighs: ClassVar[bool] = False  # attend_sized() lets a token that stands for several be as many keys
     sees_pads: bool = False  # attend() gets one token more, last: what a pad of zeros is projected to
 
     @classmethod
@@ -77,6 +93,14 @@ class Core(Mixer):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (B, h, L, d), k and v (B, h, M, d) -> (B, h, L, d)."""
+        raise NotImplementedError
+
+    def attend_sized(self, q: Tensor, k: Tensor, v: Tensor, sizes: Tensor) -> Tensor:
+        """attend() where each token stands for some, sizes (B, L, 1)."""
+        raise NotImplementedError
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """What the softmax is taken of, (B, h, L, M), for a core that leaves them to later blocks."""
         raise NotImplementedError
 
     @classmethod
@@ -98,6 +122,8 @@ class Attention(Layer):
     """Shared projections around one core, or around several that divide the heads (Σ core heads = num_heads).
 
     qkv: Linear C -> 3C, rows [q | k | v], heads of head_dim consecutive rows. (B, L, C) -> (B, L, C).
+    remembers: the scores of the only core go to memory["scores"], for a later block.
+    sized: the only core weighs keys by memory["sizes"].
     """
 
     def __init__(
@@ -108,6 +134,8 @@ class Attention(Layer):
         heads: Sequence[int],
         qkv_bias: bool = True,
         proj_bias: bool = True,
+        remembers: bool = False,
+        sized: bool = False,
     ):
         super().__init__()
         assert sum(heads) == num_heads
@@ -117,16 +145,22 @@ class Attention(Layer):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.cores: Sequence[Core] = nn.ModuleList(cores)  # type: ignore[assignment]
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        self.remembers, self.sized = remembers, sized
         self.fused = not any(core.reduces for core in cores)
         self.pads = any(core.sees_pads for core in cores)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = self._fused(x) if self.fused else self._reduced(x)
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        out = self._fused(x, memory) if self.fused else self._reduced(x)
         return self.proj(out.transpose(1, 2).flatten(2))
 
-    def _fused(self, x: Tensor) -> Tensor:
+    def _fused(self, x: Tensor, memory: Memory | None) -> Tensor:
         qkv = self._with_pad(self.qkv(x)) if self.pads else self.qkv(x)
         q, k, v = qkv.unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        if memory is not None and self.remembers:
+            memory["scores"] = scores = self.cores[0].scores(q, k)
+            return scores.softmax(dim=-1) @ v
+        if memory is not None and self.sized:
+            return self.cores[0].attend_sized(q, k, v, memory["sizes"])
         if len(self.heads) == 1:
             return self.cores[0].attend(q, k, v)
         parts = zip(*(t.split(self.heads, dim=1) for t in (q, k, v)), strict=True)
@@ -163,16 +197,43 @@ def shared_heads(atoms: tuple[Atom, ...], share: float, heads: int) -> tuple[int
     return (first, heads - first)
 
 
-def build_mixer(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Layer:
-    """One mixer, or two cores under shared projections."""
+def build_mixer(atoms: tuple[Atom, ...], share: float, shape: Shape, layer: int = 0) -> Layer:
+    """One mixer, or two cores under shared projections. layer: the number of the block in the network, from 0."""
     kind = MIXERS[atoms[0].kind]
     if not issubclass(kind, Core):
-        return kind(dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **atoms[0].params)
+        recalled = _recalled(shape) if kind.recalls else {}
+        return kind(
+            dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **_place(kind, layer), **recalled, **atoms[0].params
+        )
     parts = _core_parts(atoms, share, shape.heads)
-    cores = [core(dim=shape.dim, num_heads=h, head_dim=shape.head_dim, grid=shape.grid, **p) for core, h, p in parts]
+    cores = [
+        core(dim=shape.dim, num_heads=heads, head_dim=shape.head_dim, grid=shape.grid, **_place(core, layer), **params)
+        for core, heads, params in parts
+    ]
     if len(cores) > 1 and any(core.sees_pads for core in cores):
         raise UserError("pads=tokens is for a mixer alone, not for one of two that share the heads")
-    return Attention(shape.dim, shape.heads, cores, [h for _, h, _ in parts], *_split_bias(atoms[0])[1:])
+    heads = [heads for _, heads, _ in parts]
+    sized = shape.sized and len(cores) == 1 and cores[0].weighs
+    return Attention(shape.dim, shape.heads, cores, heads, *_split_bias(atoms[0])[1:], shape.wanted, sized)
+
+
+def remembers(atom: Atom, shape: Shape) -> bool:
+    """Whether the mixer of a block reads or writes the memory of its stage."""
+    kind = MIXERS[atom.kind]
+    return shape.wanted or kind.recalls != "" or (shape.sized and issubclass(kind, Core) and kind.weighs)
+
+
+def normed(atoms: tuple[Atom, ...], after: bool) -> bool:
+    """Whether a block norms for these mixers, in front of them or after."""
+    return atoms[0].kind != "none" and (after or not MIXERS[atoms[0].kind].blind)
+
+
+def _recalled(shape: Shape) -> dict[str, Any]:
+    return {"given": shape.given, "wanted": shape.wanted, "tokens": shape.tokens, "prefix": shape.prefix}
+
+
+def _place(kind: type[Mixer], layer: int) -> dict[str, int]:
+    return {"layer": layer} if kind.numbered else {}
 
 
 def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:

@@ -5,12 +5,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nas.errors import UserError
 from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.mixers.base import MIXERS, Core, Grid
 from search_spaces.mixers.softmax import LONGEST
 from search_spaces.mixers.windows import MOST_PADDING, GroupAttention, group_count
+from search_spaces.score_positions import ScorePosition, score_position, with_position
 from search_spaces.taxonomy import About
 
 STRIPES = 2
@@ -31,10 +33,11 @@ class StripeAttention(GroupAttention):
         across: bool,
         stripes: int = STRIPES,
         stripe: int | None = None,
+        position: type[ScorePosition] | None = None,
     ):
         assert grid is not None
         size = stripe_size(grid, across, stripes, stripe)
-        super().__init__(dim, num_heads, head_dim, grid, window=size, position_bias=False)
+        super().__init__(dim, num_heads, head_dim, grid, window=size, position_bias=False, position=position)
         self.local = nn.Conv2d(num_heads * head_dim, num_heads * head_dim, 3, padding=1, groups=num_heads * head_dim)
 
     def _inside(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -48,9 +51,10 @@ class StripeAttention(GroupAttention):
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
         assert shape.grid is not None
+        position = params.pop("position", None)
         size = stripe_size(shape.grid, **params)
         rows, columns = group_count(shape.grid, size)
-        inside = super().cost(shape, window=size, position_bias=False)
+        inside = super().cost(shape, window=size, position_bias=False, position=position)
         return inside + costs.depthwise(rows * columns * size[0] * size[1], shape.heads * shape.head_dim, 3)
 
 
@@ -59,7 +63,7 @@ class CrossShapedWindow(Core):
     """Half of the heads attend inside vertical stripes, half inside horizontal ones: two layers reach the whole map.
 
     stripes: how many lie side by side, so they are ceil(W / stripes) wide and ceil(H / stripes) high; with 1 all heads
-    see the whole map. stripe: an absolute width instead, clipped to the map.
+    see the whole map. stripe: an absolute width instead, clipped to the map. position: one of `score_positions`.
     """
 
     about = About(
@@ -75,6 +79,7 @@ class CrossShapedWindow(Core):
 
     @classmethod
     def parts(cls, heads: int, **params: Any) -> list[tuple[type[Core], int, dict[str, Any]]]:
+        params = with_position(params)
         if params.get("stripe") is None and params.get("stripes", STRIPES) == 1:
             return [(StripeAttention, heads, {"across": False, **params})]
         return [(StripeAttention, heads // 2, {"across": across, **params}) for across in (False, True)]
@@ -85,10 +90,17 @@ class CrossShapedWindow(Core):
             return "stripes of tokens need the grid, which a token reduction has scattered"
         if "stripes" in params and params.get("stripe") is not None:
             return "give stripes or stripe, not both"
+        position = score_position(params.get("position"))
+        if position is not None and position.alone:
+            return f"position={params['position']} in stripes of tokens; it is for softmax alone"
         if len(cls.parts(shape.heads, **params)) > 1 and shape.heads % 2:
             return f"cross-shaped windows divide the heads in two; {shape.heads} is odd"
-        reasons = [_check_stripe(shape.grid, size) for size in _sizes(shape.grid, params)]
-        return reasons[0] or reasons[1]
+        try:
+            sizes = _sizes(shape.grid, params)
+        except UserError as error:
+            return str(error)
+        reasons = [_check_stripe(shape.grid, size) for size in sizes]
+        return reasons[0] or reasons[1] or (None if position is None else position.check(shape))
 
     @classmethod
     def sees_all(cls, shape: Shape, **params: Any) -> bool:
@@ -115,7 +127,13 @@ class CrossShapedWindow(Core):
 
 
 def stripe_size(grid: Grid, across: bool, stripes: int = STRIPES, stripe: int | None = None) -> Grid:
-    """Height and width of a stripe; `stripe` wins over `stripes` and never exceeds the map."""
+    """Height and width of a stripe; `stripe` wins over `stripes` and never exceeds the map.
+
+    Raises UserError where a stripe would have no width.
+    """
+    if (stripes if stripe is None else stripe) < 1:
+        wrong = f"stripes={stripes}" if stripe is None else f"stripe={stripe}"
+        raise UserError(f"{wrong}: at least one stripe, at least one token wide")
     side = grid[0] if across else grid[1]
     width = -(-side // stripes) if stripe is None else min(stripe, side)
     return (width, grid[1]) if across else (grid[0], width)

@@ -20,6 +20,7 @@ class LargeKernelAttention(Mixer):
 
     The first kernel has side 2 · dilation - 1, the second ⌈kernel / dilation⌉ at that dilation: together they cover
     23 × 23 tokens for a kernel of 21, and 11 × 11 for one of 9. The gate has no sigmoid.
+    shortcut: x itself is added, besides the residual of the block, as in the authors' network.
     """
 
     about = About(
@@ -32,10 +33,18 @@ class LargeKernelAttention(Mixer):
     search = {"kernel": (9, 21)}
     has_heads = False
 
-    def __init__(self, dim: int, num_heads: int, grid: Grid, kernel: int = KERNEL, dilation: int = DILATION):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        grid: Grid,
+        kernel: int = KERNEL,
+        dilation: int = DILATION,
+        shortcut: bool = False,
+    ):
         super().__init__()
         near, far = kernel_sides(kernel, dilation)
-        self.grid = grid
+        self.grid, self.shortcut = grid, shortcut
         self.f = nn.Linear(dim, dim)
         self.near = nn.Conv2d(dim, dim, near, padding=near // 2, groups=dim)
         self.far = nn.Conv2d(dim, dim, far, padding=far // 2 * dilation, dilation=dilation, groups=dim)
@@ -45,7 +54,8 @@ class LargeKernelAttention(Mixer):
     def forward(self, x: Tensor) -> Tensor:
         u = F.gelu(self.f(x))
         seen = self.far(self.near(to_map(u, self.grid)))
-        return self.proj(u * self.gate(to_tokens(seen)))
+        mixed = self.proj(u * self.gate(to_tokens(seen)))
+        return x + mixed if self.shortcut else mixed
 
     @classmethod
     def check(cls, shape: Shape, **params: Any) -> str | None:

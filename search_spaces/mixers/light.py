@@ -10,7 +10,7 @@ from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.layer import to_map, to_tokens
-from search_spaces.mixers.base import MIXERS, Grid, Mixer
+from search_spaces.mixers.base import MIXERS, SHARED, Grid, Memory, Mixer
 from search_spaces.mixers.spatial_reduction import check_reduction, coarse_grid
 from search_spaces.parts import Identity
 from search_spaces.taxonomy import About
@@ -24,7 +24,7 @@ class LightAttention(Mixer):
 
     The coarse map has a batch norm; sides that R does not divide are padded with zeros. qk_ratio: by how much queries
     and keys are narrower than values. position_bias: a table of every query and key of every head, zero at the start;
-    it belongs to one grid (the authors share one among the blocks of a stage).
+    it belongs to one grid. shared: the first block of a stage has it and the others use it too, as the authors do.
     """
 
     about = About(
@@ -35,6 +35,7 @@ class LightAttention(Mixer):
         complexity="2NC² + 2(N/R²)C² + 2N²C/R² + NC",
     )
     search = {"reduction": (2, 4), "qk_ratio": (1, 2)}
+    leaves = recalls = "position_bias"
     rule = "V3"
 
     def __init__(
@@ -46,7 +47,12 @@ class LightAttention(Mixer):
         qk_ratio: int = QK_RATIO,
         position_bias: bool = False,
         qkv_bias: bool = True,
-    ):
+        shared: bool = False,
+        given: bool = False,
+        wanted: bool = False,
+        tokens: int = 0,
+        prefix: int = 0,
+    ):  # tokens and prefix are told to all that recall; here the grid says enough
         super().__init__()
         h, w = coarse_grid(grid, reduction, "pad")
         self.grid, self.num_heads = grid, num_heads
@@ -59,14 +65,25 @@ class LightAttention(Mixer):
         self.proj = nn.Linear(dim, dim)
         self.scale = (dim // qk_ratio // num_heads) ** -0.5
         size = (num_heads, grid[0] * grid[1], h * w)
-        self.position_bias = nn.Parameter(torch.zeros(size)) if position_bias else None
+        self.recalls_bias, self.leaves_bias = position_bias and shared and given, position_bias and shared and wanted
+        own = position_bias and not self.recalls_bias
+        self.position_bias = nn.Parameter(torch.zeros(size)) if own else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         coarse = to_tokens(self.norm(self.reduce(F.pad(to_map(x, self.grid), self.padding))))
         q, k, v = (self._split(t) for t in (self.q(x), self.k(coarse), self.v(coarse)))
-        bias = None if self.position_bias is None else self.position_bias.to(q.dtype)
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        bias = self._bias(memory)
+        mask = None if bias is None else bias.to(q.dtype)
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
         return self.proj(read.transpose(1, 2).flatten(2))
+
+    def _bias(self, memory: Memory | None) -> Tensor | None:
+        """(h, N, M), of this block or of the first one of the stage."""
+        if memory is None or not (self.recalls_bias or self.leaves_bias):
+            return self.position_bias
+        if self.position_bias is not None:
+            memory["position_bias"] = self.position_bias
+        return memory["position_bias"]
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
@@ -82,11 +99,13 @@ class LightAttention(Mixer):
 
     @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:
-        """Softmax attention where nothing is reduced, narrowed or biased."""
-        params = {"reduction": REDUCTION, "qk_ratio": QK_RATIO, **atom.params}
-        if params["reduction"] > 1 or params["qk_ratio"] > 1 or params.get("position_bias", False):
+        """Softmax attention where nothing is reduced, narrowed or biased; nothing is shared without a table."""
+        params, biased = {"reduction": REDUCTION, "qk_ratio": QK_RATIO, **atom.params}, atom.params.get("position_bias")
+        if biased:
             return atom
-        return Atom("softmax", **{k: v for k, v in params.items() if k == "qkv_bias"})
+        if params["reduction"] > 1 or params["qk_ratio"] > 1:
+            return Atom(atom.kind, **{k: v for k, v in atom.params.items() if k != "shared"})
+        return Atom("softmax", **{k: v for k, v in params.items() if k in SHARED})
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
@@ -100,4 +119,5 @@ class LightAttention(Mixer):
         total += costs.attention(shape.heads, n, m, shape.head_dim // ratio, shape.head_dim)
         if reduction > 1:
             total += costs.depthwise(m, dim, reduction) + costs.norm(dim)
-        return total + costs.weights(shape.heads * n * m) if params.get("position_bias", False) else total
+        own = params.get("position_bias", False) and not (shape.given and params.get("shared", False))
+        return total + costs.weights(shape.heads * n * m) if own else total

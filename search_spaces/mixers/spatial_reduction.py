@@ -11,6 +11,8 @@ from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.layer import Layer, split_prefix, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, SHARED, Core, Grid
+from search_spaces.parts import Identity
+from search_spaces.score_positions import ScorePosition, score_position, with_position
 from search_spaces.taxonomy import About
 
 Remainder = Literal["pad", "drop"]
@@ -23,6 +25,7 @@ class SpatialReductionAttention(Core):
     reduction: side R of the R x R strided convolution and norm that make the coarse map; 1 leaves it as it is.
     pool: side P of an average-pooled map instead (then 1 x 1 convolution, norm, GELU), whatever the size of the map.
     remainder: rows and columns that R does not divide are padded with zeros, or dropped as published.
+    position: one of `score_positions`, with a key in the middle of the tokens that it comes from.
     Prefix tokens are keys and values unreduced.
     """
 
@@ -46,6 +49,7 @@ class SpatialReductionAttention(Core):
         reduction: int = 2,
         pool: int | None = None,
         remainder: Remainder = "pad",
+        position: type[ScorePosition] | None = None,
     ):
         super().__init__()
         assert grid is not None
@@ -55,6 +59,9 @@ class SpatialReductionAttention(Core):
             self.coarse: Layer = PooledMap(dim, grid, pool)
         elif reduction > 1:
             self.coarse = StridedMap(dim, grid, reduction, remainder)
+        self.position = None
+        if position is not None:
+            self.position = position(num_heads, head_dim, grid, coarse_grid(grid, reduction, remainder), reduction)
 
     def reduce(self, x: Tensor) -> Tensor:
         if not self.reduces:
@@ -64,7 +71,13 @@ class SpatialReductionAttention(Core):
         return torch.cat([prefix, patches], dim=1) if prefix.shape[1] else patches
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.position is not None:
+            return self.position(q, k, v)
         return F.scaled_dot_product_attention(q, k, v)
+
+    @classmethod
+    def parts(cls, heads: int, **params: Any) -> list[tuple[type[Core], int, dict[str, Any]]]:
+        return [(cls, heads, with_position(params))]
 
     @classmethod
     def keys(cls, shape: Shape, **params: Any) -> int:
@@ -76,7 +89,11 @@ class SpatialReductionAttention(Core):
             return "spatial reduction needs the grid, which a token reduction has scattered"
         if "reduction" in params and params.get("pool") is not None:
             return "give reduction or pool, not both"
-        pool = params.get("pool")
+        pool, position = params.get("pool"), score_position(params.get("position"))
+        if position is not None and (pool is not None or position.alone):
+            return f"position={params['position']} needs keys on a grid; choose another, and reduction instead of pool"
+        if position is not None and position.check(shape) is not None:
+            return position.check(shape)
         if pool is not None:
             return None if pool**2 < shape.tokens else f"{pool}x{pool} keys for {shape.tokens} tokens; choose fewer"
         return check_reduction(shape.grid, params.get("reduction", 2), params.get("remainder", "pad"))
@@ -90,13 +107,19 @@ class SpatialReductionAttention(Core):
             return Atom(atom.kind, **params)
         params = {"reduction": 2, **params}
         if params["reduction"] == 1:
-            return Atom("softmax", **{k: v for k, v in params.items() if k in SHARED})
+            return Atom("softmax", **{k: v for k, v in params.items() if k in (*SHARED, "position")})
         return Atom(atom.kind, **without_remainder(shape, params))
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
         tokens, pooled = _coarse_tokens(shape, params), params.get("pool") is not None
         own = costs.attention(shape.heads, shape.length, shape.prefix + tokens, shape.head_dim)
+        position = score_position(params.get("position"))
+        if position is not None:
+            reduction = params.get("reduction", 2)
+            assert shape.grid is not None
+            keys = coarse_grid(shape.grid, reduction, params.get("remainder", "pad"))
+            own += position.cost(shape, keys, reduction)
         kernel = 1 if pooled else params.get("reduction", 2)
         if kernel == 1 and not pooled:
             return own
@@ -104,16 +127,16 @@ class SpatialReductionAttention(Core):
 
 
 class StridedMap(Layer):
-    """Patch tokens (B, N, C) on `grid` -> (B, M, C): R x R convolution with stride R, then layer norm."""
+    """Patch tokens (B, N, C) on `grid` -> (B, M, C): R x R convolution with stride R, then layer norm if wanted."""
 
-    def __init__(self, dim: int, grid: Grid, reduction: int, remainder: Remainder = "pad"):
+    def __init__(self, dim: int, grid: Grid, reduction: int, remainder: Remainder = "pad", norm: bool = True):
         super().__init__()
         self.grid = grid
         coarse = coarse_grid(grid, reduction, remainder)
         missing = [max(0, n * reduction - side) for n, side in zip(coarse, grid, strict=True)]
         self.padding = (0, missing[1], 0, missing[0])
         self.conv = nn.Conv2d(dim, dim, reduction, stride=reduction)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim) if norm else Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = to_map(x, self.grid)

@@ -4,17 +4,22 @@ A map of H x W tokens falls into groups of wh x ww tokens. Where the sides do no
 and no token sees a pad: pads form a region of their own. As published, pads are tokens of zeros like any other.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.errors import UserError
 from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.mixers.base import SHARED, Core, Grid
 from search_spaces.mixers.softmax import LONGEST
+from search_spaces.score_positions import ScorePosition, score_position, with_position
+from search_spaces.score_positions.base import relative_index, table_rows
+from search_spaces.score_positions.table import TablePosition, look_up
 
 MOST_PADDING = 1.3  # padded tokens over tokens; beyond it the window fits the map badly
 
@@ -26,9 +31,11 @@ class GroupAttention(Core):
     window: an absolute side instead, or height and width as in "7x5", clipped to the map.
     pads: "masked", or "tokens" as DaViT, Twins and Swin publish them: zeros in front of the projections that all see,
     added after the roll, and with them a window may be larger than the map.
+    shift: how far a shifted window's map is rolled, instead of half a group rounded down.
+    position: another of `score_positions` instead of the bias, on the coordinates inside a group.
     """
 
-    search = {"divisions": (2, 4, 8)}
+    search = {"divisions": (2, 4, 8), "position": (None, "log_cpb", "rope")}
     reach: ClassVar[Literal["global", "local", "none"]] = "local"
     rule = "V2"
     dilated: ClassVar[bool] = False  # a group takes every n-th token instead of neighbours
@@ -47,6 +54,8 @@ class GroupAttention(Core):
         window: int | str | Grid | None = None,
         position_bias: bool = True,
         pads: str = "masked",
+        shift: int | None = None,
+        position: type[ScorePosition] | None = None,
     ):
         super().__init__()
         assert grid is not None
@@ -55,12 +64,13 @@ class GroupAttention(Core):
         self.grid, self.size = grid, group_size(grid, divisions, window, clip=pads == "masked")
         self.count = group_count(grid, self.size)
         self.padding = self.count[0] * self.size[0] - grid[0], self.count[1] * self.size[1] - grid[1]
-        self.shift = group_shift(grid, self.size) if self.shifted else (0, 0)
+        self.shift = group_shift(grid, self.size, shift) if self.shifted else (0, 0)
         self.sees_pads = pads == "tokens" and any(self.padding)
         if self.sees_pads:
             self.register_buffer("source", self._source(), persistent=False)
+        self.position = None if position is None else position(num_heads, head_dim, self.size)
         self.table: nn.Parameter | None = None
-        if position_bias:
+        if position_bias and position is None:
             self.table = nn.Parameter(torch.empty(table_rows(self.size), num_heads))
             nn.init.trunc_normal_(self.table, std=0.02)
             self.register_buffer("index", relative_index(self.size), persistent=False)
@@ -72,6 +82,8 @@ class GroupAttention(Core):
     def _inside(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, G, h, S, d) -> the same, each group by itself."""
         bias = self._bias(q)
+        if self.position is not None:
+            q, k = self.position.placed(q, k)
         if self.allowed is None:  # all groups alike: they join the batch
             out = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias)
         else:  # groups differ: they join the heads, so that one mask serves every image
@@ -81,9 +93,11 @@ class GroupAttention(Core):
 
     def _bias(self, q: Tensor) -> Tensor | None:
         """(1, h, S, S) in the type of q."""
-        if self.table is None:
-            return None
-        return self.table[self.index].permute(2, 0, 1).unsqueeze(0).to(q.dtype)
+        if self.position is not None:
+            bias = self.position.bias()
+        else:
+            bias = None if self.table is None else look_up(self.table, self.index)
+        return None if bias is None else bias.unsqueeze(0).to(q.dtype)
 
     def _masked(self, bias: Tensor | None, heads: int) -> Tensor:
         """(1, G * h, S, S): the bias inside a region, nothing across; or only which pairs may meet."""
@@ -143,12 +157,28 @@ class GroupAttention(Core):
         return groups[:, :, None] == groups[:, None, :]
 
     @classmethod
+    def parts(cls, heads: int, **params: Any) -> list[tuple[type[Core], int, dict[str, Any]]]:
+        named = {k: v for k, v in params.items() if k != "position" or v != "table"}  # a group's own
+        return [(cls, heads, with_position(named))]
+
+    @classmethod
     def check(cls, shape: Shape, **params: Any) -> str | None:
         if shape.grid is None:
             return "groups of tokens need the grid, which a token reduction has scattered"
         if "divisions" in params and params.get("window") is not None:
             return "give divisions or window, not both"
-        size = _size(shape.grid, params)
+        position = score_position(params.get("position"))
+        if position is not None and not params.get("position_bias", True):
+            return "give position or position_bias=false, not both"
+        if position is not None and position.alone:
+            return f"position={params['position']} in groups of tokens; it is for softmax alone"
+        try:
+            size = _size(shape.grid, params)
+        except UserError as error:
+            return str(error)
+        shift = params.get("shift")
+        if shift is not None and not 0 < shift < min(size):
+            return f"a shift of {shift} in windows of {size[0]}x{size[1]}; it lies between 0 and their side"
         (high, wide), (rows, columns) = size, group_count(shape.grid, size)
         if any(own < 2 <= side for own, side in zip(size, shape.grid, strict=True)):
             return f"groups of {high}x{wide} tokens on a map of {shape.grid[0]}x{shape.grid[1]}; at least 2x2"
@@ -157,7 +187,7 @@ class GroupAttention(Core):
         ratio = high * wide * rows * columns / shape.tokens
         if ratio > MOST_PADDING:
             return f"padding to groups of {high}x{wide} makes {ratio:.2f} times the tokens; at most {MOST_PADDING}"
-        return None
+        return None if position is None else position.check(shape)
 
     @classmethod
     def sees_all(cls, shape: Shape, **params: Any) -> bool:
@@ -165,17 +195,21 @@ class GroupAttention(Core):
 
     @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:
-        """One group over the whole map is softmax attention, or a window of one division where it has a bias."""
+        """One group over the whole map is softmax attention; the table is a group's position unless one is named."""
         params = atom.params
-        biased = params.pop("position_bias", True)
-        rest = {} if biased else {"position_bias": False}
+        biased, position = params.pop("position_bias", True), params.pop("position", None)
+        rest: dict[str, Any] = {} if biased else {"position_bias": False}
+        if position not in (None, "table"):
+            rest["position"] = position
         if shape.grid is not None and _size(shape.grid, params) == shape.grid:
             kept = {k: v for k, v in params.items() if k in SHARED}
-            return Atom("window", divisions=1, **kept) if biased else Atom("softmax", **kept)
+            return Atom("softmax", **kept, **({"position": position or "table"} if biased else {}))
         if params.get("window") is None:
             params = {"divisions": 2, **params}
         if shape.grid is not None and not _padded(shape.grid, params):
             params.pop("pads", None)
+        if not cls.shifted:
+            params.pop("shift", None)
         return Atom(atom.kind, **params, **rest)
 
     @classmethod
@@ -184,15 +218,25 @@ class GroupAttention(Core):
         size = _size(shape.grid, params)
         rows, columns = group_count(shape.grid, size)
         tokens = size[0] * size[1]
-        table = table_rows(size) * shape.heads if params.get("position_bias", True) else 0
-        return costs.attention(shape.heads * rows * columns, tokens, tokens, shape.head_dim) + costs.weights(table)
+        attention = costs.attention(shape.heads * rows * columns, tokens, tokens, shape.head_dim)
+        position = score_position(params.get("position"))
+        if position is None and params.get("position_bias", True):
+            position = TablePosition
+        return attention if position is None else attention + position.cost(replace(shape, grid=size, tokens=tokens))
 
 
 def group_size(grid: Grid, divisions: int, window: int | str | Grid | None, clip: bool = True) -> Grid:
-    """Height and width of a group; `window` wins over `divisions` and, clipped, never exceeds the map."""
+    """Height and width of a group; `window` wins over `divisions` and, clipped, never exceeds the map.
+
+    Raises UserError where a group would have no side.
+    """
     if window is None:
+        if divisions < 1:
+            raise UserError(f"divisions={divisions}: a map falls into at least one group along each side")
         return -(-grid[0] // divisions), -(-grid[1] // divisions)
     high, wide = _sides(window) if isinstance(window, int | str) else window
+    if min(high, wide) < 1:
+        raise UserError(f"window={window}: a window is at least one token wide")
     return (min(high, grid[0]), min(wide, grid[1])) if clip else (high, wide)
 
 
@@ -209,20 +253,10 @@ def group_count(grid: Grid, size: Grid) -> Grid:
     return -(-grid[0] // size[0]), -(-grid[1] // size[1])
 
 
-def group_shift(grid: Grid, size: Grid) -> Grid:
-    """Half a group along each axis that holds more than one."""
-    return size[0] // 2 if size[0] < grid[0] else 0, size[1] // 2 if size[1] < grid[1] else 0
-
-
-def table_rows(size: Grid) -> int:
-    return (2 * size[0] - 1) * (2 * size[1] - 1)
-
-
-def relative_index(size: Grid) -> Tensor:
-    """(S, S): row (dy + high - 1)(2 wide - 1) + dx + wide - 1 of the table for query minus key coordinates (dy, dx)."""
-    high, wide = size
-    y, x = torch.arange(high).repeat_interleave(wide), torch.arange(wide).repeat(high)
-    return (y[:, None] - y[None, :] + high - 1) * (2 * wide - 1) + x[:, None] - x[None, :] + wide - 1
+def group_shift(grid: Grid, size: Grid, shift: int | None = None) -> Grid:
+    """Half a group, or `shift`, along each axis that holds more than one."""
+    high, wide = (own // 2 if shift is None else shift for own in size)
+    return high if size[0] < grid[0] else 0, wide if size[1] < grid[1] else 0
 
 
 def _size(grid: Grid, params: dict[str, Any]) -> Grid:

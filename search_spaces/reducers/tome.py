@@ -16,19 +16,26 @@ class TokenMerging(Reducer):
     """Keeps the share `keep` of the patch tokens, but at least half, matched by the cosine of the tokens themselves.
 
     No parameters. Tokens come out as unmerged sources in their old order, then destinations.
+    proportional: in softmax attention behind it, a merged token is as many keys as it stands for. The authors advise it
+    for networks that were trained without merging, and against it while training.
     """
 
     search = {"keep": (0.9, 0.7, 0.5)}
 
-    def __init__(self, dim: int, tokens: int, prefix: int, keep: float = 0.5):
+    def __init__(self, dim: int, tokens: int, prefix: int, keep: float = 0.5, proportional: bool = False):
         super().__init__()
+        self.proportional = proportional
         self.prefix, self.merged = prefix, tokens - self.kept(tokens, keep=keep)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.merged:
-            return x
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         size = x.new_ones(x.shape[0], x.shape[1], 1)
-        return bipartite_merge(x, x, size, self.merged, self.prefix)[0]
+        if self.merged:
+            x, size, _ = bipartite_merge(x, x, size, self.merged, self.prefix)
+        return (x, size) if self.proportional else x
+
+    @classmethod
+    def sizes(cls, **params: Any) -> bool:
+        return params.get("proportional", False)
 
     @classmethod
     def kept(cls, tokens: int, **params: Any) -> int:

@@ -12,7 +12,10 @@ from search_spaces.parts import STEMS, Grid, Identity, Stem
 
 @STEMS.register("overlap")
 class OverlapStem(Stem):
-    """One convolution, then a layer norm. By default the kernel is 2·stride - 1 and the padding half of it."""
+    """One convolution, then a layer norm. By default the kernel is 2·stride - 1 and the padding half of it.
+
+    batch: a batch norm instead (VAN, arXiv 2202.09741).
+    """
 
     positional = True
 
@@ -27,14 +30,16 @@ class OverlapStem(Stem):
         norm: bool = True,
         eps: float = 1e-5,
         norm_bias: bool = True,
+        batch: bool = False,
     ):
         super().__init__()
         kernel = _kernel(stride, kernel)
         self.proj = nn.Conv2d(in_chans, dim, kernel, stride=stride, padding=_padding(kernel, padding))
-        self.norm = nn.LayerNorm(dim, eps=eps, bias=norm_bias) if norm else Identity()
+        self.batch_norm = nn.BatchNorm2d(dim, eps=eps) if batch else Identity()
+        self.norm = nn.LayerNorm(dim, eps=eps, bias=norm_bias) if norm and not batch else Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(to_tokens(self.proj(x)))
+        return self.norm(to_tokens(self.batch_norm(self.proj(x))))
 
     @classmethod
     def grid(cls, image_size: Grid, **params: Any) -> Grid:
@@ -47,6 +52,7 @@ class OverlapStem(Stem):
     def cost(cls, *, in_chans: int, dim: int, image_size: Grid, **params: Any) -> Cost:
         h, w = cls.grid(image_size, **params)
         extra = costs.weights((1 + params.get("norm_bias", True)) * dim) if params.get("norm", True) else Cost()
+        extra = costs.norm(dim) if params.get("batch", False) else extra
         return costs.conv(h * w, in_chans, dim, _kernel(params["stride"], params.get("kernel"))) + extra
 
 

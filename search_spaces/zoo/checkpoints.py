@@ -21,7 +21,8 @@ from search_spaces.zoo.renaming import Tensors
 PICKLED = (".pth", ".pt", ".bin", ".tar")
 WRAPPERS = ("model_ema", "state_dict_ema", "model", "state_dict")  # where training scripts keep the weights
 COUNTERS = "num_batches_tracked"  # of batch norms: no output depends on them
-CLASSIFIERS = ("head.fc.", "head.fc_distilled.")
+FIRST_SPLIT = "stem.layers.0.norm1.weight"  # of T2T-ViT
+CLASSIFIERS = ("head.fc.", "head.fc_distilled.", "head.a.fc.", "head.b.fc.")  # a and b: of the branches
 
 
 def load_checkpoint(
@@ -91,13 +92,16 @@ def _renamed(state: Tensors, path: Path) -> Tensors:
 
 
 def _output(weights: Tensors, path: Path) -> int:
-    if "head.fc.weight" not in weights:
+    found = [weights[name] for name in (f"{prefix}weight" for prefix in CLASSIFIERS) if name in weights]
+    if not found:
         raise UserError(f"{path}: holds no classifier, whose rows say how many classes there are")
-    return weights["head.fc.weight"].shape[0]
+    return found[0].shape[0]
 
 
 def _input(weights: Tensors, path: Path) -> int:
-    """Channels of the images: what the first convolution of the stem reads."""
+    """Channels of the images: what the first convolution of the stem reads, or a soft split lays out 7×7 times."""
+    if FIRST_SPLIT in weights:
+        return weights[FIRST_SPLIT].shape[0] // 49
     stem = [tensor for name, tensor in sorted(weights.items()) if name.startswith("stem.") and tensor.dim() == 4]
     if not stem:
         raise UserError(f"{path}: holds no first convolution")

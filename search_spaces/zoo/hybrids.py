@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nas.genotype import NONE, Atom, Genotype, Stage, Value
-from search_spaces.zoo.entry import ZOO, ZooEntry
+from search_spaces.zoo.entry import TIMM, publish
 
 EPS5 = Atom("layer", eps=1e-5)
 WIDTHS_COATNET = (96, 192, 384, 768)
@@ -105,36 +105,24 @@ def efficientformer(
     return Genotype(topology="pyramid", stem=stem, stages=tuple(stages), head=Atom("pool", distilled=True))
 
 
-def _register(
-    name: str, genotype: Genotype, params: int, macs_g: float, accuracy: float | None, paper: str, arxiv: str
-) -> None:
-    entry = ZooEntry(
-        name=name,
-        build=lambda _: genotype,
-        image_size=224,
-        params=params,
-        macs_g=macs_g,
-        accuracy=accuracy,
-        paper=paper,
-        arxiv=arxiv,
-        source="timm's results on ImageNet-1k",
-    )
-    ZOO.register(name)(entry)
+MAXVIT = ("Tu et al., ECCV 2022", "2204.01697")
+COATNET = ("Dai et al., NeurIPS 2021", "2106.04803")
+COATNET_RW = ("after Dai et al., NeurIPS 2021", "2106.04803")
+EFFICIENTFORMER = ("Li et al., NeurIPS 2022", "2206.01191")
 
-
-_register(
+publish(
     "maxvit_tiny", maxvit((64, 128, 256, 512), (2, 2, 5, 2), stem=(64, 64), hidden=512),
-    30_916_528, 5.5518, 0.8343, "Tu et al., ECCV 2022", "2204.01697",
+    30_916_528, 5.5518, MAXVIT, 0.8343, TIMM,
 )  # fmt: skip
-_register(
+publish(
     "coatnet_0", coatnet(WIDTHS_COATNET, (2, 3, 5, 2), "CCTT", stem=(64, 64), hidden=768),
-    25_036_820, 4.5465, None, "Dai et al., NeurIPS 2021", "2106.04803",
+    25_036_820, 4.5465, COATNET,
 )  # fmt: skip
-_register(
+publish(
     "coatnet_0_rw", coatnet(WIDTHS_COATNET, (2, 3, 7, 2), "CCTT", stem=(32, 64), rw=True),
-    27_435_562, 4.4063, 0.8240, "after Dai et al., NeurIPS 2021", "2106.04803",
+    27_435_562, 4.4063, COATNET_RW, 0.8240, TIMM,
 )  # fmt: skip
-_register(
+publish(
     "efficientformer_l1", efficientformer((48, 96, 224, 448), (3, 2, 6, 4), attending=1),
-    12_289_928, 1.2913, 0.8050, "Li et al., NeurIPS 2022", "2206.01191",
+    12_289_928, 1.2913, EFFICIENTFORMER, 0.8050, TIMM,
 )  # fmt: skip

@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import torch
-
 from nas.errors import UserError
+from search_spaces.zoo.convolving_names import cmt, cvt, van
+from search_spaces.zoo.crossvit_names import crossvit
 from search_spaces.zoo.maxvit_names import by_stage
+from search_spaces.zoo.plain_names import t2t, vit, xcit
 from search_spaces.zoo.renaming import CLASSIFIER, INSIDE_BLOCKS, PLAIN_STEM, Tensors, down, from_one, renamed
+from search_spaces.zoo.windowed_names import cswin, dat, shuffle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,31 +36,6 @@ def find_map(names: Iterable[str]) -> NameMap:
     families = ", ".join(dict.fromkeys(entry.family for entry in NAME_MAPS))
     first = f"such as {known[0]!r}" if known else "and holds no tensor"
     raise UserError(f"no published family has tensors {first}; families that can be read: {families}")
-
-
-def vit(state: Tensors) -> Tensors:
-    """ViT and DeiT. Both tokens of a distilled DeiT have positions; ours is part of the token."""
-    merged = _distillation_token(state) if "dist_token" in state else state
-    return renamed(
-        merged,
-        (r"^blocks\.", "stages.0.blocks."),
-        *INSIDE_BLOCKS,
-        PLAIN_STEM,
-        (r"^cls_token$", "stages.0.cls_token.tokens"),
-        (r"^(reg|dist)_token$", "stages.0.registers.tokens"),
-        (r"^pos_embed$", "stages.0.position.table"),
-        CLASSIFIER,
-        (r"^head_dist\.", "head.fc_distilled."),
-        (r"^norm\.", "head.norm."),
-        (r"^fc_norm\.", "head.norm_after."),
-    )
-
-
-def _distillation_token(state: Tensors) -> Tensors:
-    """Row 1 of the position table goes into the token that it is added to."""
-    table = state["pos_embed"]
-    without = torch.cat([table[:, :1], table[:, 2:]], dim=1)
-    return {**state, "dist_token": state["dist_token"] + table[:, 1:2], "pos_embed": without}
 
 
 def swin(state: Tensors) -> Tensors:
@@ -116,35 +93,6 @@ def twins(state: Tensors) -> Tensors:
         CLASSIFIER,
         (r"^norm\.", "head.norm_before."),
     )
-
-
-def xcit(state: Tensors) -> Tensors:
-    """The authors' class attention has one linear for q, k and v."""
-    return renamed(
-        _split_qkv(state),
-        (r"^patch_embed\.proj\.(\d+)\.(\d)\.", lambda m: f"stem.layers.{int(m[1]) // 2 * 3 + int(m[2])}."),
-        (r"^pos_embed(er)?\.", "stages.0.position."),
-        (r"^cls_attn_blocks\.(\d+)\.mlp\.", r"head.blocks.\1."),
-        (r"^cls_attn_blocks\.", "head.blocks."),
-        (r"^cls_token$", "head.cls_token"),
-        (r"^(blocks\.\d+\.)gamma(\d)$", r"\1ls\2.gamma"),
-        (r"^(blocks\.\d+\.)local_mp\.", r"\1between."),
-        *((rf"^(blocks\..*){pattern}", rf"\1{ours}") for pattern, ours in INSIDE_BLOCKS),
-        (r"^blocks\.", "stages.0.blocks."),
-        CLASSIFIER,
-        (r"^norm\.", "head.norm."),
-    )
-
-
-def _split_qkv(state: Tensors) -> Tensors:
-    """The linear of all three in a class attention -> one for each."""
-    found: Tensors = {}
-    for name, tensor in state.items():
-        if re.search(r"^cls_attn_blocks\..*\.qkv\.", name):
-            found |= {name.replace(".qkv.", f".{q}."): rows for q, rows in zip("qkv", tensor.chunk(3), strict=True)}
-        else:
-            found[name] = tensor
-    return found
 
 
 def davit(state: Tensors) -> Tensors:
@@ -270,9 +218,12 @@ def _block(name: str) -> str:
 
 
 NAME_MAPS = (
+    NameMap(family="CrossViT", source="timm, authors", mark=r"^pos_embed_1$", rename=crossvit),
+    NameMap(family="T2T-ViT", source="authors", mark=r"^tokens_to_token\.project\.weight$", rename=t2t),
     NameMap(family="XCiT", source="timm, authors", mark=r"^cls_attn_blocks\.", rename=xcit),
     NameMap(family="ViT and DeiT", source="timm, authors", mark=r"^blocks\.0\.attn\.qkv\.weight$", rename=vit),
     NameMap(family="Swin", source="timm, authors", mark=r"^layers\.0\..*\.relative_position_bias_table$", rename=swin),
+    NameMap(family="VAN", source="authors", mark=r"\.attn\.spatial_gating_unit\.conv0\.weight$", rename=van),
     NameMap(family="PVT and PVT v2", source="authors", mark=r"^patch_embed1\.proj\.weight$", rename=pvt),
     NameMap(family="PVT v2", source="timm", mark=r"^stages\.0\.blocks\.0\.attn\.q\.weight$", rename=pvt_v2),
     NameMap(family="Twins", source="timm, authors", mark=r"^pos_block\.0\.proj\.0\.weight$", rename=twins),
@@ -288,4 +239,9 @@ NAME_MAPS = (
     NameMap(family="EfficientFormer", source="timm", mark=r"\.token_mixer\.attention_biases$", rename=efficientformer),
     NameMap(family="MetaFormer baselines", source="timm", mark=r"\.mlp\.act\.scale$", rename=metaformer),
     NameMap(family="MaxViT and CoAtNet", source="timm", mark=r"^stages\.0\.blocks\.0\..*conv1_1x1\.", rename=maxvit),
+    NameMap(family="CSWin", source="authors", mark=r"^stage1_conv_embed\.0\.weight$", rename=cswin),
+    NameMap(family="Shuffle", source="authors", mark=r"^to_token\.conv1\.0\.weight$", rename=shuffle),
+    NameMap(family="DAT", source="authors", mark=r"^patch_proj\.0\.weight$", rename=dat),
+    NameMap(family="CvT", source="authors", mark=r"\.attn\.conv_proj_q\.conv\.weight$", rename=cvt),
+    NameMap(family="CMT", source="authors", mark=r"^relative_pos_a$", rename=cmt),
 )

@@ -11,12 +11,16 @@ Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 UNUSED = r"relative_position_index$|attn_mask$|num_batches_tracked$"  # derived from sizes, or counters of training
 LINEAR = (
-    r"\.(ffn|gate)\.fc\d\.|\.mixer\.(f|h|widen|narrow)\.|\.(mixer|down)\.(qkv|proj)\.|\.token_projection\."  # where 1×1
+    r"\.(ffn|gate)\.fc\d\.|\.mixer\.(f|h|q|kv|gate|widen|narrow)\.|\.(mixer|down)\.(qkv|proj)\."
+    r"|\.token_projection\.|\.points\.offset\.|^head\.hidden\."  # where 1×1
 )
 
 
-def renamed(state: Tensors, *rules: Rule) -> Tensors:
-    """Every name through all rules in order; 1×1 convolutions become linear where ours are."""
+def renamed(state: Tensors, *rules: Rule, join_qkv: bool = True) -> Tensors:
+    """Every name through all rules in order; 1×1 convolutions become linear where ours are.
+
+    join_qkv: a mixer's q and kv become the one linear of our shared projections.
+    """
     found = {}
     for name, tensor in state.items():
         if re.search(UNUSED, name):
@@ -24,7 +28,7 @@ def renamed(state: Tensors, *rules: Rule) -> Tensors:
         for pattern, ours in rules:
             name = re.sub(pattern, ours, name)
         found[name] = tensor.flatten(1) if tensor.shape[2:] == (1, 1) and re.search(LINEAR, name) else tensor
-    return _joined_qkv(found)
+    return _joined_qkv(found) if join_qkv else found
 
 
 def _joined_qkv(state: Tensors) -> Tensors:

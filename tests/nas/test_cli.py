@@ -100,6 +100,18 @@ def test_every_list_has_rows(nas, what):
     assert nas("list", what)[1].count("\n") == len(rows) + 1
 
 
+def test_the_zoo_gives_sources_and_what_no_genotype_can_say(nas):
+    rows = {row["name"]: row for row in json.loads(nas("list", "zoo", "--json")[1])}
+    published = [row for row in rows.values() if row.get("classes") == 1000]
+    assert len(published) >= 30
+    assert all(row["params"] and row["macs"] and row["paper"] and row["arxiv"] and row["source"] for row in published)
+    assert all((row["accuracy_source"] is None) == (row["accuracy"] is None) for row in published)
+    assert rows["cmt_tiny"]["input"] == 160
+    assert (rows["swin_tiny"]["accuracy"], rows["dat_tiny"]["accuracy"]) == (0.8139, None)
+    reason = rows["msg_tiny"]["not_expressed"]
+    assert f"msg_tiny  not expressed: {reason}" in nas("list", "zoo")[1].splitlines()
+
+
 def test_show_adds_up_to_the_published_count(nas):
     status, out, _ = nas("show", "deit_tiny", "--json")
     shown = json.loads(out)

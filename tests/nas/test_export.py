@@ -40,6 +40,11 @@ PYRAMID = Genotype(
     stem=Atom("patch", size=2),
     stages=(Stage(width=32, depth=2, head_dim=8), Stage(width=32, depth=1, head_dim=8, down=Atom("merge"))),
 )
+DUAL = Genotype(
+    topology="dual", stem=Atom("patch", size=2), stem_b=Atom("patch", size=4, scale=0.75),
+    stages=(Stage(width=16, depth=2, head_dim=8), Stage(width=32, depth=3, head_dim=8, a=Atom("efficient"))),
+    position=Atom("learned"), cls_token=True, head=Atom("cls"), fusion=Atom("class_attention", times=2),
+)  # fmt: skip
 NAMES = ["cat", 'a "dog"', "bird"]
 DATA = {"image_size": 16, "in_chans": 3, "class_names": NAMES, "mean": [0.5, 0.4, 0.3], "std": [0.2] * 3}
 
@@ -64,20 +69,28 @@ def networks():
         yield f"{name} ffn", PLAIN.with_stage(0, ffn=Atom(name))
     for name in (s for s in STEMS if s != "patch"):
         yield f"{name} stem", replace(PLAIN, stem=Atom(name, stride=2))
+    yield "dual", DUAL
+    yield "bridge", replace(PYRAMID, bridge=Atom("context", depth=2, ratio=2))
     yield "class token", replace(PLAIN, cls_token=True, registers=2, position=Atom("learned"), head=Atom("cls"))
     yield "class attention", replace(PLAIN, head=Atom("class_attention", num_heads=4))
     yield "no norm", PLAIN.with_stage(0, norm=Atom("none"), ffn=Atom("batch_norm_mlp", ratio=2))
+    yield "batch norms", PLAIN.with_stage(0, norm=Atom("batch", out="layer"), norm_out=True)
+    yield "expanded head", replace(PLAIN, head=Atom("expanded", hidden=8))
+    yield "shared table", PLAIN.with_stage(0, a=Atom("light", reduction=2, position_bias=True, shared=True))
     free = Atom("layer", bias=False, after=True, residual=1.0)
     yield "norm after", PLAIN.with_stage(0, norm=free, ffn=Atom("mlp", ratio=2, act="star_relu"))
     wide = Atom("pool", place="after", hidden=8, squared=True, distilled=True)
     yield "pads as tokens", PLAIN.with_stage(0, a=Atom("window", window="3x5", pads="tokens"))
+    yield "learned bias", replace(PLAIN.with_stage(0, a=Atom("softmax", position="log_cpb")), registers=2)
+    yield "rotary windows", PLAIN.with_stage(0, a=Atom("shifted_window", window=3, position="rope"))
     yield "hidden layer", replace(PLAIN, head=wide)
     pair = {"a": Atom("spatial_reduction", reduction=2), "b": Atom("efficient")}
+    yield "sized tokens", replace(PLAIN, reduction=Atom("tome", proportional=True))
     yield "shared heads", PLAIN.with_stage(0, mode="headmix", **pair)
 
 
 NETWORKS = dict(networks())
-FEW = ("softmax", "shifted_window", "tome")
+FEW = ("softmax", "shifted_window", "tome", "dual", "bridge")
 
 
 def config_of(genotype, **more):
@@ -105,7 +118,7 @@ def run(make_campaign, tmp_path):
 
 def test_every_family_has_a_network_here():
     assert {*MIXERS, *REDUCERS, *POSITIONS, *LOCALS} <= set(NETWORKS)
-    assert set(NORMS) == {"layer", "group", "none"}
+    assert set(NORMS) == {"layer", "batch", "group", "none"}
     assert len(NETWORKS) > 20
 
 

@@ -4,17 +4,13 @@ An oracle is one run of an authors' module: settings, weights, inputs, outputs a
 mechanism of the pack, how the same settings and weights go into ours.
 """
 
-import random
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.genotype import Atom
 from search_spaces.costs import Shape
 from search_spaces.ffn.mlp import Mlp
 from search_spaces.mixers import MIXERS, Attention, build_mixer
-from search_spaces.mixers.fibottention import Fibottention, dense_mask, head_offsets, support
 from search_spaces.mixers.windows import GroupAttention
 from search_spaces.model import Block
 from tests.oracles.adapter import Adapter, Meta, Tensors
@@ -180,38 +176,6 @@ def squeeze_convolutions(meta: Meta, params: Tensors) -> Tensors:
     return {k: v.flatten(1) if v.dim() == 4 else v for k, v in params.items()}
 
 
-def build_fibottention(meta: Meta) -> nn.Module:
-    _, heads, length, head_dim = meta["inputs"]["q"]
-    return Fibottention(dim=heads * head_dim, num_heads=heads, head_dim=head_dim, grid=(1, length - 1))
-
-
-def call_fibottention(module: nn.Module, meta: Meta, inputs: Tensors) -> Tensors:
-    """The official backend may deal the offset sets out to the heads in another order: so are heads here."""
-    order = list(range(inputs["q"].shape[1]))
-    if meta["ctor"]["shuffled"]:
-        random.Random(meta["call"]["depth_id"]).shuffle(order)
-    back = [order.index(head) for head in range(len(order))]
-    q, k, v = (inputs[name][:, back] for name in "qkv")
-    return {"": module.attend(q, k, v)[:, order]}  # type: ignore[operator]
-
-
-def build_mask(meta: Meta) -> nn.Module:
-    return nn.Identity()
-
-
-def call_mask(module: nn.Module, meta: Meta, inputs: Tensors) -> Tensors:
-    """The support of every head as a map of ones, or its row sums; the class token sees and is seen by all."""
-    ctor = meta["ctor"]
-    variant = "modified" if ctor["is_modified"] else "standard"
-    offsets = head_offsets(ctor["N"], ctor["num_heads"], ctor.get("w_min", 5), 1 / 3, variant)
-    if ctor["is_shuffled"]:
-        random.Random(ctor["depth_id"]).shuffle(offsets)
-    masks = torch.stack([dense_mask(*support(o, ctor["N"])) for o in offsets])
-    if ctor["add_class_token"]:
-        masks = F.pad(masks, (1, 0, 1, 0), value=True)
-    return {"row_sums": masks.sum(2).int()} if "output.row_sums" in meta["outputs"] else {"mask": masks.to(torch.uint8)}
-
-
 reduction = Adapter(build=build_reduction, rename=q_and_kv, call=call_tokens)
 swin_block = Adapter(build=build_swin_block, rename=lambda meta, p: renamed(p, BLOCK_NAMES), call=call_tokens)
 partition_block = Adapter(build=build_partition_block, rename=partition_weights, call=call_map)
@@ -219,8 +183,6 @@ partition_block = Adapter(build=build_partition_block, rename=partition_weights,
 MAPS: dict[str, Adapter] = {
     "block_partition": partition_block,
     "efficient_attention": Adapter(build=build_efficient, rename=squeeze_convolutions, call=call_efficient),
-    "fibottention_mask": Adapter(build=build_mask, rename=same_names, call=call_mask),
-    "fibottention_true_mask": Adapter(build=build_fibottention, rename=same_names, call=call_fibottention),
     "grid": partition_block,
     "mhsa": Adapter(build=lambda meta: attention_of(meta, Atom("softmax")), rename=same_names, call=call_tokens),
     "shifted_window": swin_block,

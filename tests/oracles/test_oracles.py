@@ -15,11 +15,39 @@ from safetensors import safe_open
 from torch import nn
 from torch.func import functional_call
 
-from tests.oracles import maps, maps_other, maps_p, maps_q, maps_s
+from tests.oracles import (
+    maps,
+    maps_d,
+    maps_k,
+    maps_n,
+    maps_other,
+    maps_p,
+    maps_q,
+    maps_r,
+    maps_s,
+    maps_u,
+    maps_v,
+    maps_y,
+    maps_z,
+)
 from tests.oracles.adapter import Tensors
 
 FOLDER = Path(os.environ.get("VITNAS_ORACLES", Path(__file__).parents[2].parent / "shared" / "oracles"))
-MAPS = {**maps.MAPS, **maps_other.MAPS, **maps_p.MAPS, **maps_q.MAPS, **maps_s.MAPS}
+MAPS = {
+    **maps.MAPS,
+    **maps_d.MAPS,
+    **maps_k.MAPS,
+    **maps_n.MAPS,
+    **maps_other.MAPS,
+    **maps_p.MAPS,
+    **maps_q.MAPS,
+    **maps_r.MAPS,
+    **maps_s.MAPS,
+    **maps_u.MAPS,
+    **maps_v.MAPS,
+    **maps_y.MAPS,
+    **maps_z.MAPS,
+}
 
 
 def cases() -> list[Any]:

@@ -22,9 +22,6 @@ from search_spaces.zoo.checkpoints import load_checkpoint
 from tests.oracles.zoo_genotypes import GENOTYPES
 
 FOLDER = Path(os.environ.get("VITNAS_ORACLES", Path(__file__).parents[2].parent / "shared" / "oracles")) / "zoo"
-NOT_EXPRESSIBLE = {
-    "crossvit": "two branches of different patch sizes",
-}
 
 
 def cases() -> list[Any]:
@@ -36,7 +33,6 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize(("file", "meta"), cases())
 def test_a_published_network_computes_the_same(file: str, meta: dict[str, Any], tmp_path: Path) -> None:
-    skip_unless_expressible(meta)
     recorded = load(FOLDER / file)
     network, x = built(meta, recorded, tmp_path), recorded["input.x"].requires_grad_()
     logits = network(x)
@@ -48,7 +44,6 @@ def test_a_published_network_computes_the_same(file: str, meta: dict[str, Any], 
 
 @pytest.mark.parametrize(("file", "meta"), cases())
 def test_its_size_is_the_published_one(file: str, meta: dict[str, Any]) -> None:
-    skip_unless_expressible(meta)
     genotype = GENOTYPES[meta["network"]](meta["ctor"])
     cost = count(genotype, **sizes(meta)).total
     assert cost.params + folded(meta) == meta["n_params"]
@@ -56,15 +51,9 @@ def test_its_size_is_the_published_one(file: str, meta: dict[str, Any]) -> None:
     assert cost.macs + projections * pad_macs(plan(genotype, **sizes(meta))) == meta["macs_per_image"]
 
 
-def test_every_recorded_network_is_built_or_named_as_not_expressible() -> None:
+def test_every_recorded_network_is_built() -> None:
     networks = {case.values[1].get("network") for case in cases()}
-    assert networks == {None} or networks <= GENOTYPES.keys() | NOT_EXPRESSIBLE.keys()
-
-
-def skip_unless_expressible(meta: dict[str, Any]) -> None:
-    reason = NOT_EXPRESSIBLE.get(meta["network"])
-    if reason is not None:
-        pytest.skip(f"a genotype cannot say: {reason}")
+    assert networks == {None} or networks <= GENOTYPES.keys()
 
 
 def built(meta: dict[str, Any], recorded: dict[str, Tensor], folder: Path) -> Network:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from nas.genotype import NONE, Atom, Genotype, Stage
-from search_spaces.zoo import hybrids
+from search_spaces.zoo import branched, hybrids
 
 EPS5 = Atom("layer", eps=1e-5)
 Ctor = dict[str, Any]
@@ -282,6 +282,18 @@ def _pyramid(stem: Atom, stages: list[Stage]) -> Genotype:
     return Genotype(topology="pyramid", stem=stem, stages=tuple(stages))
 
 
+def crossvit(ctor: Ctor) -> Genotype:
+    """Three convolutions in each stem, or one."""
+    depths = [sum(numbers[branch] for numbers in ctor["depth"]) for branch in range(2)]
+    kind, word = ("three_convolutions", "stride") if ctor.get("multi_conv") else ("patch", "size")
+    stems = [
+        Atom(kind, **{word: size}, scale=scale)
+        for size, scale in zip(ctor["patch_size"], ctor["img_scale"], strict=True)
+    ]
+    ratios = ctor["mlp_ratio"][:2]
+    return branched.crossvit(ctor["embed_dim"], depths, len(ctor["depth"]), ctor["num_heads"], ratios, stems)
+
+
 GENOTYPES = {
     "vit_cls": vit,
     "vit_gap": vit,
@@ -300,5 +312,6 @@ GENOTYPES = {
     "metaformer": metaformer,
     "coatnet": coatnet,
     "poolformer": poolformer,
+    "crossvit": crossvit,
     "poolformer_timm": poolformer_timm,
 }

@@ -16,6 +16,7 @@ from search_spaces.model import Network, build
 from search_spaces.zoo.checkpoints import load_checkpoint
 from search_spaces.zoo.name_maps import NAME_MAPS, find_map
 from tests.search_spaces.counting import randomised
+from tests.search_spaces.published_names import FAMILIES, image, weighted
 
 Tensors = dict[str, Tensor]
 STAGE = Stage(width=16, depth=1, head_dim=8)
@@ -150,6 +151,24 @@ def test_a_poolformer_of_timm_fills_that_of_the_authors(tmp_path: Path) -> None:
     assert_same(load_checkpoint(genotype, saved(tmp_path / "pool.safetensors", state), image_size=32), network)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_files_of_the_authors_come_back(tmp_path: Path, name: str) -> None:
+    family = FAMILIES[name]
+    network = weighted(family)
+    state = family.edit(written(network, family.names))
+    assert find_map(state).family == name.removesuffix(" with softmax")
+    found = load_checkpoint(family.genotype, saved(tmp_path / "authors.pth", state), image_size=family.size)
+    for ours, tensor in network.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[ours], tensor, msg=lambda text, ours=ours: f"{ours}: {text}")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_authors_code_gives_the_same_logits(name: str) -> None:
+    family = FAMILIES[name]
+    found = weighted(family)(image(family))[0]
+    torch.testing.assert_close(found, torch.tensor(family.logits), rtol=1e-4, atol=1e-4)
+
+
 def test_another_number_of_classes_starts_a_fresh_classifier(tmp_path: Path) -> None:
     network = network_of(DEIT)
     path = saved(tmp_path / "vit.safetensors", written(network, TIMM_VIT))
@@ -205,10 +224,14 @@ def test_no_checkpoint_is_taken_for_another_family() -> None:
 
 
 MARKED = (
-    "cls_attn_blocks.0.norm1.weight", "blocks.0.attn.qkv.weight",
-    "layers.0.blocks.0.attn.relative_position_bias_table", "patch_embed1.proj.weight",
+    "pos_embed_1",
+    "tokens_to_token.project.weight", "cls_attn_blocks.0.norm1.weight", "blocks.0.attn.qkv.weight",
+    "layers.0.blocks.0.attn.relative_position_bias_table",
+    "block1.0.attn.spatial_gating_unit.conv0.weight", "patch_embed1.proj.weight",
     "stages.0.blocks.0.attn.q.weight", "pos_block.0.proj.0.weight", "stages.0.blocks.0.0.cpe1.proj.weight",
     "layers.0.blocks.0.modulation.f.weight", "network.0.0.layer_scale_1", "stages.0.blocks.0.layer_scale1.scale",
     "stages.1.blocks.2.token_mixer.attention_biases",
     "stages.0.blocks.0.mlp.act.scale", "stages.0.blocks.0.conv.conv1_1x1.weight",
+    "stage1_conv_embed.0.weight", "to_token.conv1.0.weight", "patch_proj.0.weight",
+    "stage0.blocks.0.attn.conv_proj_q.conv.weight", "relative_pos_a",
 )  # fmt: skip

@@ -1,21 +1,23 @@
 """The contract of token mixers, over the whole registry."""
 
 import re
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.genotype import Atom
+from search_spaces.canonical import with_defaults
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer
 from search_spaces.mixers import MIXERS, build_mixer, mixer_cost
 from tests.search_spaces.counting import measured, randomised
 
 GRIDS = [(8, 8), (7, 5), (4, 4)]
-WITHOUT_GATE = {"mbconv": {"squeeze": 0}}  # the gate sees the map but moves nothing between places
+# a gate sees the map but moves nothing between places
+WITHOUT_GATE: dict[str, dict[str, Any]] = {"mbconv": {"squeeze": 0}, "skip_attention": {"gate": False}}
 
 
 def shape(grid: tuple[int, int] | None, prefix: int = 0, tokens: int = 0) -> Shape:
@@ -26,17 +28,24 @@ def shape(grid: tuple[int, int] | None, prefix: int = 0, tokens: int = 0) -> Sha
 def atoms_of(name: str) -> list[Atom]:
     """The defaults, and every combination of the values worth trying."""
     search = MIXERS[name].search
-    settings = [dict(zip(search, values, strict=True)) for values in product(*search.values())]
-    return list(dict.fromkeys([Atom(name), *(Atom(name, **params) for params in settings)]))
+    settings = [Atom(name, **dict(zip(search, values, strict=True))) for values in product(*search.values())]
+    return list(dict.fromkeys([Atom(name), *(with_defaults(MIXERS[name], atom) for atom in settings)]))
 
 
 def fits(atom: Atom, at: Shape) -> bool:
-    return MIXERS[atom.kind].check(at, **atom.params) is None
+    return MIXERS[atom.kind].check(placed(atom, at), **atom.params) is None
+
+
+def placed(atom: Atom, at: Shape) -> Shape:
+    """Behind a block that leaves what the mixer recalls, if it cannot do without."""
+    kind = MIXERS[atom.kind]
+    alone = not kind.recalls or kind.check(at, **atom.params) is None
+    return at if alone else replace(at, given=True)
 
 
 def cases(*grids: tuple[int, int]) -> list[Any]:
     return [
-        pytest.param(atom, shape(grid), id=f"{atom}-{grid[0]}x{grid[1]}")
+        pytest.param(atom, placed(atom, shape(grid)), id=f"{atom}-{grid[0]}x{grid[1]}")
         for name in MIXERS
         for atom in atoms_of(name)
         for grid in grids
@@ -44,8 +53,24 @@ def cases(*grids: tuple[int, int]) -> list[Any]:
     ]
 
 
-def make(atom: Atom, at: Shape) -> Layer:
-    return randomised(build_mixer((atom,), 0.5, at))
+def make(atom: Atom, at: Shape) -> nn.Module:
+    mixer = randomised(build_mixer((atom,), 0.5, placed(atom, at)))
+    return Recalling(mixer, atom.params.get("latents", 32)) if MIXERS[atom.kind].recalls else mixer
+
+
+class Recalling(nn.Module):
+    """A mixer behind a block that has left the tokens themselves, their mean as latents, some as messengers, and their
+    distances."""
+
+    def __init__(self, mixer: nn.Module, latents: int):
+        super().__init__()
+        self.mixer, self.latents = mixer, latents
+
+    def forward(self, x: Tensor) -> Tensor:
+        apart = (x[:, None, :, None] - x[:, None, None]).square().mean(dim=-1).expand(-1, 2, -1, -1)
+        latents = x.mean(dim=1, keepdim=True).expand(-1, self.latents, -1)
+        messengers = x[:, : getattr(self.mixer, "messengers", 0)]
+        return self.mixer(x, {"output": x, "scores": -apart, "latents": latents, "messengers": messengers})
 
 
 def tokens(at: Shape, batch: int = 2, seed: int = 1) -> Tensor:
@@ -53,7 +78,7 @@ def tokens(at: Shape, batch: int = 2, seed: int = 1) -> Tensor:
 
 
 def assert_exact(atom: Atom, at: Shape) -> None:
-    seen, said = measured(make(atom, at), tokens(at, batch=1)), mixer_cost((atom,), 0.5, at)
+    seen, said = measured(make(atom, at), tokens(at, batch=1)), mixer_cost((atom,), 0.5, placed(atom, at))
     assert said == (Cost(seen.params, said.macs, said.activations) if MIXERS[atom.kind].hidden_macs else seen)
 
 
@@ -110,14 +135,14 @@ def test_only_set_mixers_ignore_the_order_of_tokens(atom: Atom, at: Shape) -> No
     mixer, x = make(atom, at), tokens(at)
     order = torch.randperm(at.length, generator=torch.Generator().manual_seed(3))
     same = torch.allclose(mixer(x)[:, order], mixer(x[:, order]), rtol=1e-4, atol=1e-5)
-    assert same == MIXERS[atom.kind].is_set
+    assert same == MIXERS[atom.kind].set_like(**atom.params)
 
 
 @pytest.mark.parametrize("name", [n for n in MIXERS if MIXERS[n].is_set])
 def test_set_mixers_work_without_a_grid(name: str) -> None:
-    at = shape(None, prefix=1, tokens=21)
+    at = shape(None, prefix=1, tokens=40)
     assert fits(Atom(name), at)
-    assert make(Atom(name), at)(tokens(at)).shape == (2, 22, 32)
+    assert make(Atom(name), at)(tokens(at)).shape == (2, 41, 32)
     assert_exact(Atom(name), at)
 
 

@@ -19,12 +19,16 @@ STEM_CASES = [
     Atom("patch", size=4), Atom("patch", size=2, norm=True),
     Atom("overlap", stride=2), Atom("overlap", stride=4, kernel=7, padding=2), Atom("overlap", stride=1, norm=False),
     Atom("convstack", stride=1), Atom("convstack", stride=4), Atom("convstack", stride=4, relu=True),
+    Atom("overlap", stride=4, kernel=7, padding=3, batch=True), Atom("cmt"), Atom("cmt", stride=4),
+    *(Atom("shuffle", width=8, stride=s) for s in (1, 2, 4)),
+    *(Atom("three_convolutions", stride=s) for s in (2, 4, 8, 12)),
     Atom("convolutions"), Atom("convolutions", width=8, bias=True, same=True, act="silu"),
     *(Atom("tokens_to_token", stride=s, token_dim=8) for s in (1, 2, 4, 8, 16)),
     Atom("tokens_to_token", stride=8, attention="performer"),
 ]  # fmt: skip
 FFN_CASES = [
-    Atom("mlp", ratio=2), Atom("mlp", ratio=2.5), Atom("mlp", act="silu"), Atom("batch_norm_mlp", ratio=3),
+    Atom("mlp", ratio=2), Atom("mlp", ratio=2.5), *(Atom("mlp", act=a) for a in ("silu", "relu6", "quick_gelu")),
+    Atom("batch_norm_mlp", ratio=3),
     Atom("mix", ratio=3), Atom("mix", skip=True), Atom("mix", relu=True), Atom("mix", skip_norm=True),
     Atom("inverted_residual", ratio=2), *(Atom("mixture", ratio=3, top_k=k) for k in (1, 2)),
 ]  # fmt: skip
@@ -37,10 +41,12 @@ DOWN_CASES = [
     Atom("attention", late=True), Atom("mbconv"), Atom("mbconv", expand=2, same=True, act="gelu_tanh"),
     Atom("mbconv_pooled"), Atom("mbconv_pooled", expand=2),
     *(Atom(kind, norm=norm) for kind in ("patch", "overlap") for norm in ("before", "after", "batch", "none")),
+    Atom("patch", norm="batch_before", proj_bias=False),
 ]  # fmt: skip
-LOCAL_CASES = [Atom("lpi"), Atom("lpi", kernel=5), Atom("lpu"), Atom("cpe")]
+LOCAL_CASES = [Atom("lpi"), Atom("lpi", kernel=5), Atom("lpu"), Atom("cpe"), Atom("neighbour_window")]
 HEAD_CASES = [
     Atom("cls"), *(Atom("pool", place=p) for p in ("before", "after", "none")),
+    Atom("expanded", hidden=24),
     Atom("class_attention", num_heads=4), Atom("class_attention", depth=1, num_heads=2, ratio=3, tokens_norm=False),
 ]  # fmt: skip
 
@@ -62,7 +68,7 @@ def assert_learns(module: nn.Module, *inputs: Tensor) -> None:
     [
         (STEMS, STEM_CASES), (FFNS, [*FFN_CASES, Atom("none")]), (POSITIONS, POSITION_CASES),
         (DOWNSAMPLERS, DOWN_CASES), (LOCALS, LOCAL_CASES), (HEADS, HEAD_CASES),
-        (NORMS, [Atom("layer"), Atom("group"), Atom("none")]),
+        (NORMS, [Atom("layer"), Atom("batch"), Atom("group"), Atom("none")]),
     ],
 )  # fmt: skip
 def test_every_registered_part_has_a_case_here(registry: Any, cases: list[Atom]) -> None:
@@ -166,7 +172,8 @@ def test_other_heads_do_not_read_the_prefix(atom: Atom) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in NORMS if kind != "none"])
 def test_norm(kind: str) -> None:
     norm, x = make_norm(Atom(kind), 8), normal(2, 10, 8) * 3 + 1
-    wanted = nn.GroupNorm(1, 8)(x.transpose(1, 2)).transpose(1, 2) if kind == "group" else nn.LayerNorm(8)(x)
+    mapped = {"group": nn.GroupNorm(1, 8), "batch": nn.BatchNorm1d(8)}
+    wanted = mapped[kind](x.transpose(1, 2)).transpose(1, 2) if kind in mapped else nn.LayerNorm(8)(x)
     torch.testing.assert_close(norm(x), wanted, rtol=1e-4, atol=1e-5)
     assert measured(norm, x[:1]) == norm_cost(Atom(kind), 8)
 

@@ -128,7 +128,7 @@ def test_activations_are_those_of_pytorch() -> None:
     x = normal(50) * 3
     assert torch.equal(activation("gelu_tanh")(x), F.gelu(x, approximate="tanh"))
     torch.testing.assert_close(activation("silu")(x), x * x.sigmoid())
-    with pytest.raises(ValueError, match="gelu, gelu_tanh, silu, relu"):
+    with pytest.raises(ValueError, match="gelu, gelu_tanh, quick_gelu, silu, relu"):
         activation("swish")
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import search_spaces.reducers  # noqa: F401
 from search_spaces.parts import REDUCERS
+from search_spaces.reducers.evo import SlowFastTokens
 from search_spaces.reducers.slimming import TokenSlimming
+from search_spaces.reducers.token_fuser import TokenFuser
 from search_spaces.reducers.tome import TokenMerging, bipartite_merge
 from tests.search_spaces.counting import measured, randomised
 
@@ -20,13 +22,33 @@ CASES = [
 ]
 
 
-def normal(*size: int) -> Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(1))
+def normal(*size: int, seed: int = 1) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+class Whole(nn.Module):
+    """A reducer and, right behind it, its restoration where it has one."""
+
+    def __init__(self, reducer: nn.Module):
+        super().__init__()
+        self.reducer = reducer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reducer.restore(*self.reducer(x)) if self.reducer.restores else self.reducer(x)
+
+
+def whole(name: str, params: dict[str, Any], tokens: int, prefix: int) -> Whole:
+    return Whole(randomised(REDUCERS[name](dim=16, tokens=tokens, prefix=prefix, **params)))
+
+
+def few(reducer: Whole, x: Tensor) -> Tensor:
+    """The tokens that go on."""
+    return reducer.reducer(x)[0] if reducer.reducer.restores else reducer(x)
 
 
 def test_there_are_reducers_with_values_to_search() -> None:
     assert len(REDUCERS) >= 2
-    assert len(CASES) >= 3 * len(REDUCERS)
+    assert len(CASES) >= 2 * len(REDUCERS)
 
 
 @pytest.mark.parametrize("tokens", [49, 16, 7, 1])
@@ -35,9 +57,8 @@ def test_there_are_reducers_with_values_to_search() -> None:
 def test_the_prefix_and_the_promised_number_are_kept(
     name: str, params: dict[str, Any], prefix: int, tokens: int
 ) -> None:
-    reducer = randomised(REDUCERS[name](dim=16, tokens=tokens, prefix=prefix, **params))
-    x = normal(2, prefix + tokens, 16)
-    y, kept = reducer(x), REDUCERS[name].kept(tokens, **params)
+    reducer, x = whole(name, params, tokens, prefix), normal(2, prefix + tokens, 16)
+    y, kept = few(reducer, x), REDUCERS[name].kept(tokens, **params)
     assert 1 <= kept <= tokens
     assert y.shape == (2, prefix + kept, 16)
     assert torch.equal(y[:, :prefix], x[:, :prefix])
@@ -46,7 +67,7 @@ def test_the_prefix_and_the_promised_number_are_kept(
 
 @pytest.mark.parametrize(("name", "params"), CASES)
 def test_reducer_learns_is_repeatable_and_keeps_images_apart(name: str, params: dict[str, Any]) -> None:
-    reducer, x = randomised(REDUCERS[name](dim=16, tokens=20, prefix=1, **params)), normal(3, 21, 16).requires_grad_()
+    reducer, x = whole(name, params, 20, 1), normal(3, 21, 16).requires_grad_()
     y = reducer(x)
     y.square().sum().backward()
     assert all(t.grad is not None and torch.isfinite(t.grad).all() for t in (x, *reducer.parameters()))
@@ -56,8 +77,18 @@ def test_reducer_learns_is_repeatable_and_keeps_images_apart(name: str, params: 
 
 @pytest.mark.parametrize(("name", "params"), CASES)
 def test_reducer_can_be_exported(name: str, params: dict[str, Any]) -> None:
-    reducer, x = randomised(REDUCERS[name](dim=16, tokens=20, prefix=1, **params)), normal(2, 21, 16)
+    reducer, x = whole(name, params, 20, 1), normal(2, 21, 16)
     torch.testing.assert_close(torch.export.export(reducer, (x,)).module()(x), reducer(x))
+
+
+@pytest.mark.parametrize(("name", "params"), [c for c in CASES if REDUCERS[c.values[0]].restores])
+def test_what_restores_gives_all_tokens_and_the_new_prefix(name: str, params: dict[str, Any]) -> None:
+    reducer = whole(name, params, 20, 3).reducer
+    x, aside = reducer(normal(2, 23, 16))
+    later = normal(*x.shape, seed=2)
+    restored = reducer.restore(later, aside)
+    assert restored.shape == (2, 23, 16)
+    assert torch.equal(restored[:, :3], later[:, :3])
 
 
 @pytest.mark.parametrize(("name", "params"), [c for c in CASES if REDUCERS[c.values[0]].averages])
@@ -136,3 +167,28 @@ def test_slimming_has_the_published_sizes() -> None:
     reducer = TokenSlimming(dim=64, tokens=24, prefix=1, keep=0.5)
     assert sum(p.numel() for p in reducer.parameters()) == 2605
     assert [TokenSlimming.kept(196, keep=0.5**i) for i in range(4)] == [196, 98, 49, 24]
+
+
+def test_the_fuser_adds_nothing_at_first() -> None:
+    reducer, x = TokenFuser(dim=16, tokens=20, prefix=1), normal(2, 21, 16)
+    reducer.init_special()
+    torch.testing.assert_close(reducer.restore(*reducer(x)), x)
+
+
+def test_fused_tokens_are_the_shares_of_the_mixed_ones() -> None:
+    reducer, x, learned = randomised(TokenFuser(dim=16, tokens=20, prefix=0)), normal(1, 20, 16), normal(1, 8, 16)
+    mixed = reducer.norm_mixed(
+        torch.einsum("st,tc->sc", reducer.mix.weight, reducer.norm_learned(learned[0])) + reducer.mix.bias[:, None]
+    )
+    gate = reducer.gate2(torch.nn.functional.gelu(reducer.gate1(reducer.norm_gate(x[0])))).sigmoid()
+    wanted = x[0] + torch.stack([sum(gate[n, s] * mixed[s] for s in range(8)) for n in range(20)])
+    torch.testing.assert_close(reducer.restore(learned, x)[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_fast_tokens_move_as_far_as_their_sum() -> None:
+    reducer, x = randomised(SlowFastTokens(dim=16, tokens=20, prefix=1, keep=0.5)), normal(2, 21, 16)
+    slow, aside = reducer(x)
+    restored = reducer.restore(slow + 2, aside)
+    assert slow.shape == (2, 1 + 10 + 1, 16)
+    torch.testing.assert_close(restored[:, 1:].sum(1), x[:, 1:].sum(1) + 20 * 2, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(restored[:, 11:], aside[:, 1:] + 2)

@@ -57,7 +57,7 @@ BROKEN = [
     (plain(local=Atom("lpu"), reduction=TOME), "V8: lpu in stage 1 needs the grid that tome has dissolved"),
     (plain(depth=1, reduction=TOME), "V8: a reduction after the last block of stage 1 saves nothing"),
     (plain(head=Atom("cls")), "V9: head cls reads a class token and the network has none"),
-    (plain(topology="dual"), "V10: unknown topology 'dual'; known: plain, pyramid"),
+    (plain(topology="flat"), "V10: unknown topology 'flat'; known: plain, pyramid, dual"),
     (plain(topology="pyramid"), "V10: a pyramid has at least two stages, this has 1"),
     (plain(down=Atom("patch")), "V10: the first stage follows the stem and takes no down-sampling"),
     (pyramid({}, {"down": Atom("none")}), "V10: every stage of a pyramid but the first begins with a down-sampling"),

@@ -7,9 +7,9 @@ from evaluators.cost import count
 from search_spaces.canonical import canonical
 from search_spaces.model import build
 from search_spaces.rules import find_problems
-from search_spaces.zoo import ZOO
+from search_spaces.zoo import NOT_EXPRESSED, ZOO
 
-PUBLISHED = {  # parameters, GMACs; counted on the authors' or timm's modules at 224 px with 1000 classes
+PUBLISHED = {  # parameters, GMACs; counted on the authors' or timm's modules with 1000 classes at 224 px or in SIZES
     "deit_tiny": (5_717_416, 1.2537),
     "deit_small": (22_050_664, 4.5989),
     "vit_base": (86_567_656, 17.5638),
@@ -33,7 +33,20 @@ PUBLISHED = {  # parameters, GMACs; counted on the authors' or timm's modules at
     "t2t_7": (4_310_222, 1.1469),
     "t2t_14": (21_545_550, 4.7835),
     "t2t_t_14": (21_541_070, 6.0887),
+    "shuffle_tiny": (28_532_482, 4.6726),
+    "cswin_tiny": (22_320_552, 4.3242),
+    "dat_tiny": (28_319_138, 4.5635),
+    "van_b0": (4_105_800, 0.8642),
+    "van_b1": (13_861_800, 2.4953),
+    "cvt_13": (19_997_480, 4.5661),
+    "cmt_tiny": (9_492_426, 0.6389),
+    "cmt_xsmall": (15_247_208, 1.5469),
+    "cmt_small": (26_256_160, 4.0317),
+    "cmt_base": (45_715_076, 9.3171),
+    "crossvit_9": (8_553_296, 1.8408),
+    "crossvit_15": (27_528_464, 5.7906),
 }
+SIZES = {"crossvit_9": 240, "crossvit_15": 240, "cmt_tiny": 160, "cmt_xsmall": 192, "cmt_base": 256}
 SMALL = [name for name, entry in ZOO.items() if entry.small]
 LOCAL = {"poolformer_s12", "poolformer_mini"}  # by design
 AS_PUBLISHED = {
@@ -46,27 +59,35 @@ def test_the_zoo_holds_all_published_networks_and_small_ones() -> None:
     assert {name for name, entry in ZOO.items() if not entry.small} == set(PUBLISHED)
     assert len(SMALL) >= 8
     assert all(entry.name == name and entry.paper and entry.arxiv and entry.source for name, entry in ZOO.items())
+    assert all((entry.accuracy is None) == (entry.accuracy_source is None) for _, entry in ZOO.items())
+
+
+def test_networks_that_cannot_be_expressed_have_a_reason_and_no_entry() -> None:
+    assert not NOT_EXPRESSED.keys() & set(ZOO)
+    assert all("; " in reason for reason in NOT_EXPRESSED.values())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_have_the_published_size(name: str) -> None:
-    entry, (params, macs_g) = ZOO[name], PUBLISHED[name]
-    cost = count(entry.build(224), image_size=224, classes=1000).total
+    entry, (params, macs_g), size = ZOO[name], PUBLISHED[name], SIZES.get(name, 224)
+    cost = count(entry.build(size), image_size=size, classes=1000).total
     assert cost.params == params == entry.params
     assert cost.macs / 1e9 == pytest.approx(macs_g, rel=0.005)
-    assert entry.macs_g == macs_g
+    assert (entry.macs_g, entry.image_size) == (macs_g, size)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_are_built_with_the_published_parameters(name: str) -> None:
     with torch.device("meta"):
-        network = build(ZOO[name].build(224), image_size=224)
+        network = build(ZOO[name].build(224), image_size=SIZES.get(name, 224))
     assert sum(p.numel() for p in network.parameters()) == PUBLISHED[name][0]
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - AS_PUBLISHED))
 def test_published_networks_keep_the_rules(name: str) -> None:
-    assert find_problems(ZOO[name].build(224), image_size=224, local_only=name in LOCAL) == []
+    entry = ZOO[name]
+    problems = find_problems(entry.build(224), image_size=entry.image_size, local_only=name in LOCAL)
+    assert problems == []
 
 
 def test_no_two_entries_are_one_network() -> None:
