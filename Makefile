@@ -24,7 +24,7 @@ search: setup
 	$(BIN)/nas search runs/$(RUN).yaml $(if $(wildcard runs/$(RUN)/journal.jsonl),--resume)
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

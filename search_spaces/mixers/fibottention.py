@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.genotype import Atom
+from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.mixers.base import MIXERS, SHARED, Core, Grid
 from search_spaces.mixers.diagonals import count_slots, diagonal_scores, diagonal_values
@@ -181,11 +182,15 @@ class Fibottention(Core):
     def cost(cls, shape: Shape, **params: Any) -> Cost:
         """Every scored pair costs its head channels twice, for q · k and for the values.
 
-        Element-wise products are counted, against the rule of costs.py, because they replace matrix products. Pairs
-        that the dense form for few tokens computes only to mask them are not.
+        Element-wise products are counted, against the rule of costs.py, because they replace matrix products. The dense
+        form for few tokens scores all pairs.
         """
+        h, n, d = shape.heads, shape.length, shape.head_dim
+        if shape.tokens <= DENSE_TOKENS:
+            masked = params.get("semantics", "masked") == "masked"
+            return costs.attention(h, n, n, d) if masked else costs.matmul(h, n, d, n) + costs.matmul(h, n, n, d)
         scored = sum(scored_pairs(shape, params)) + shape.heads * shape.prefix * (shape.length + shape.tokens)
-        return Cost(0, 2 * scored * shape.head_dim, shape.heads * shape.length * shape.head_dim)
+        return Cost(0, 2 * scored * d, h * n * d)
 
 
 def scored_pairs(shape: Shape, params: dict[str, Any]) -> list[int]:

@@ -80,9 +80,10 @@ class LedAttention(Layer):
         together = torch.cat([leaders, self.windows.split(x)], dim=2)  # (B, W, L + S, C)
         q, k, v = self.qkv(together).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
         heads = self.windows.inside(q if self.answered else q[:, :, :, first:], k, v).unbind(2)
-        out = self.proj(torch.cat(heads, dim=3))  # no view: its layout differs between attention kernels, also in ONNX
-        first = first if self.answered else 0
-        return out[:, :, :first], self.windows.join(out[:, :, first:])
+        out = torch.cat(heads, dim=3)  # no view: its layout differs between attention kernels, also in ONNX
+        if not self.answered:
+            return leaders[:, :, :0], self.proj(self.windows.join(out))
+        return self.proj(out[:, :, :first]), self.proj(self.windows.join(out[:, :, first:]))
 
 
 def led_cost(shape: Shape, size: Grid, leaders: int, position: type[ScorePosition]) -> Cost:
@@ -90,6 +91,7 @@ def led_cost(shape: Shape, size: Grid, leaders: int, position: type[ScorePositio
     assert shape.grid is not None
     (rows, columns), inside, dim = group_count(shape.grid, size), size[0] * size[1], shape.dim
     windows, keys, queries = rows * columns, inside + leaders, inside + leaders * shape.wanted
-    total = costs.linear(windows * keys, dim, 3 * dim) + costs.linear(windows * queries, dim, dim)
+    total = costs.linear(windows * keys, dim, 3 * dim)
+    total += costs.linear(shape.tokens + windows * leaders * shape.wanted, dim, dim)
     total += costs.attention(windows * shape.heads, queries, keys, shape.head_dim)
     return total + position.cost(replace(shape, grid=size, tokens=inside))

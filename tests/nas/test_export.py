@@ -56,7 +56,8 @@ def first_choice(name, search):
 def networks():
     """One tiny network for every mixer and every other part that is registered."""
     for name, kind in MIXERS.items():
-        yield name, PYRAMID.with_stage(0, a=first_choice(name, kind.search))
+        before = Atom("softmax") if kind.recalls in ("output", "scores") else first_choice(name, kind.search)
+        yield name, PYRAMID.with_stage(0, a=before, b=first_choice(name, kind.search))
     for name, kind in REDUCERS.items():
         yield name, replace(PLAIN, reduction=first_choice(name, kind.search), position=Atom("learned"), registers=1)
     for name in POSITIONS:

@@ -3,6 +3,7 @@
 VITNAS_ORACLES names the folder of the pack, by default ../shared/oracles; without it these tests are skipped.
 """
 
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -15,39 +16,12 @@ from safetensors import safe_open
 from torch import nn
 from torch.func import functional_call
 
-from tests.oracles import (
-    maps,
-    maps_d,
-    maps_k,
-    maps_n,
-    maps_other,
-    maps_p,
-    maps_q,
-    maps_r,
-    maps_s,
-    maps_u,
-    maps_v,
-    maps_y,
-    maps_z,
-)
 from tests.oracles.adapter import Tensors
 
 FOLDER = Path(os.environ.get("VITNAS_ORACLES", Path(__file__).parents[2].parent / "shared" / "oracles"))
-MAPS = {
-    **maps.MAPS,
-    **maps_d.MAPS,
-    **maps_k.MAPS,
-    **maps_n.MAPS,
-    **maps_other.MAPS,
-    **maps_p.MAPS,
-    **maps_q.MAPS,
-    **maps_r.MAPS,
-    **maps_s.MAPS,
-    **maps_u.MAPS,
-    **maps_v.MAPS,
-    **maps_y.MAPS,
-    **maps_z.MAPS,
-}
+NAMES = sorted(path.stem for path in (Path(__file__).parent / "maps").glob("*.py"))
+FILES = [importlib.import_module(f"tests.oracles.maps.{name}").MAPS for name in NAMES]
+MAPS = {mechanism: adapter for maps in FILES for mechanism, adapter in maps.items()}
 
 
 def cases() -> list[Any]:
@@ -73,7 +47,7 @@ def test_our_module_equals_the_authors(file: str, meta: dict[str, Any]) -> None:
 
 
 def test_no_adapter_is_for_an_unknown_mechanism() -> None:
-    assert not maps.MAPS.keys() & maps_other.MAPS.keys()
+    assert sum(map(len, FILES)) == len(MAPS), "two maps for one mechanism"
     known = {case.values[1].get("mechanism") for case in cases()}
     assert known == {None} or MAPS.keys() <= known
 

@@ -16,11 +16,11 @@ from nas.exporting.torch_file import example_images, torch_source
 from nas.genotype import Atom, Genotype, Stage
 from search_spaces import model
 from search_spaces.costs import Shape
-from search_spaces.mixers import MIXERS, build_mixer
+from search_spaces.mixers import MIXERS, build_mixer, mixer_cost
 from search_spaces.mixers.diagonals import diagonal_scores, diagonal_values
 from search_spaces.mixers.fibonacci import GOLDEN, dealt, head_offsets, wythoff_row
 from search_spaces.mixers.fibottention import DENSE_TOKENS, Fibottention, scored_pairs
-from tests.search_spaces.counting import randomised
+from tests.search_spaces.counting import measured, randomised
 
 Grid = tuple[int, int]
 SEMANTICS = ["masked", "background"]
@@ -213,7 +213,7 @@ def test_the_published_share_of_pairs_is_kept(tokens: int, heads: int, variant: 
     assert 100 * sum(pairs) / (heads * tokens**2) == pytest.approx(per_cent, abs=0.005)
 
 
-@pytest.mark.parametrize(("tokens", "heads"), [(16, 8), (18, 6), (25, 12), (110, 3), (49, 1)])
+@pytest.mark.parametrize(("tokens", "heads"), [(116, 8), (118, 6), (125, 12), (110, 3), (149, 1)])
 @pytest.mark.parametrize(("modified", "semantics"), product([False, True], SEMANTICS))
 def test_macs_are_those_of_the_scored_pairs(tokens: int, heads: int, modified: bool, semantics: str) -> None:
     at = shape((1, tokens), heads=heads, prefix=2)
@@ -221,6 +221,13 @@ def test_macs_are_those_of_the_scored_pairs(tokens: int, heads: int, modified: b
     pairs = F.pad(support, (2, 0, 2, 0), value=True).sum().item()
     variant = "modified" if modified else "standard"
     assert Fibottention.cost(at, variant=variant, semantics=semantics).macs == 2 * pairs * at.head_dim
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_the_dense_form_costs_all_pairs(semantics: str) -> None:
+    at, atom = shape((7, 8), heads=2, prefix=2), Atom("fibottention", semantics=semantics)
+    mixer = build_mixer((atom,), 1.0, at)
+    assert measured(mixer, torch.randn(1, at.length, at.dim)) == mixer_cost((atom,), 1.0, at)
 
 
 def test_only_the_background_reaches_a_far_token() -> None:

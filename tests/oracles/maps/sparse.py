@@ -8,7 +8,7 @@ from search_spaces.mixers import Attention
 from search_spaces.mixers.bilevel import BilevelRouting
 from search_spaces.mixers.diffuser import Diffuser
 from tests.oracles.adapter import Adapter, Meta, Tensors
-from tests.oracles.maps_other import renamed
+from tests.oracles.maps.channels_and_parts import renamed
 
 AUTHORS_HOPS, AUTHORS_ALPHA = 5, 0.1
 

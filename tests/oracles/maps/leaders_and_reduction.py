@@ -17,7 +17,7 @@ from search_spaces.reducers.dynamic import KeepPredictor, masked_attention
 from search_spaces.reducers.evo import split_attentive
 from search_spaces.reducers.slimming import ReverseSlimming
 from tests.oracles.adapter import Adapter, Meta, Tensors
-from tests.oracles.maps_other import call_x, renamed
+from tests.oracles.maps.channels_and_parts import call_x, renamed
 
 
 def _large_kernel(meta: Meta) -> nn.Module:

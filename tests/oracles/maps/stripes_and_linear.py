@@ -7,7 +7,7 @@ from nas.genotype import Atom
 from search_spaces.mixers.hilo import HiLo
 from search_spaces.model import Block
 from tests.oracles.adapter import Adapter, Meta, Tensors
-from tests.oracles.maps import attention_of, block, call_tokens, renamed
+from tests.oracles.maps.attention import attention_of, block, call_tokens, renamed
 
 
 def attention(meta: Meta, atom: Atom) -> torch.nn.Module:

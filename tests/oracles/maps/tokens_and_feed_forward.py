@@ -19,7 +19,7 @@ from search_spaces.model import Block
 from search_spaces.reducers.evit import AttentiveTokens, keep_attentive
 from search_spaces.stems.tokens_to_token import TokensToTokenStem
 from tests.oracles.adapter import Adapter, Meta, Tensors
-from tests.oracles.maps_other import call_x, renamed
+from tests.oracles.maps.channels_and_parts import call_x, renamed
 
 
 def _evit(meta: Meta) -> nn.Module:

@@ -10,7 +10,7 @@ from search_spaces.mixers.base import Attention
 from search_spaces.mixers.fibonacci import pair_map
 from search_spaces.mixers.fibottention import Fibottention
 from tests.oracles.adapter import Adapter, Meta, Tensors
-from tests.oracles.maps_other import call_x
+from tests.oracles.maps.channels_and_parts import call_x
 
 
 def _attention(meta: Meta) -> nn.Module:
