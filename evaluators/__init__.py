@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evaluators.cost import cost_metrics, count
     from evaluators.data import load_dataset
+    from evaluators.latency.isolated import measure_isolated
     from evaluators.latency.measure import LatencySettings, measure_latency
     from evaluators.proxy_training import ProxyTraining, Recipe, evaluate_accuracy
     from evaluators.registry import EVALUATORS
@@ -15,6 +16,7 @@ _WHERE = {
     "count": "evaluators.cost",
     "load_dataset": "evaluators.data",
     "LatencySettings": "evaluators.latency.measure",
+    "measure_isolated": "evaluators.latency.isolated",
     "measure_latency": "evaluators.latency.measure",
     "ProxyTraining": "evaluators.proxy_training",
     "Recipe": "evaluators.proxy_training",
@@ -23,7 +25,7 @@ _WHERE = {
 }
 __all__ = [
     "EVALUATORS", "LatencySettings", "ProxyTraining", "Recipe",
-    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_latency",
+    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_isolated", "measure_latency",
 ]  # fmt: skip
 
 
