@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from evaluators.cost import cost_metrics, count
     from evaluators.data import load_dataset
     from evaluators.head_diversity import measure_heads
+    from evaluators.latency.isolated import measure_isolated
     from evaluators.latency.measure import LatencySettings, measure_latency
     from evaluators.proxy_training import ProxyTraining, Recipe, evaluate_accuracy
     from evaluators.registry import EVALUATORS
@@ -18,6 +19,7 @@ _WHERE = {
     "load_dataset": "evaluators.data",
     "measure_heads": "evaluators.head_diversity",
     "LatencySettings": "evaluators.latency.measure",
+    "measure_isolated": "evaluators.latency.isolated",
     "measure_latency": "evaluators.latency.measure",
     "ProxyTraining": "evaluators.proxy_training",
     "Recipe": "evaluators.proxy_training",
@@ -26,7 +28,8 @@ _WHERE = {
 }
 __all__ = [
     "EVALUATORS", "LatencySettings", "ProxyTraining", "Recipe",
-    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_heads", "measure_latency",
+    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_heads", "measure_isolated",
+    "measure_latency",
 ]  # fmt: skip
 
 

@@ -21,6 +21,12 @@ EVALUATORS.register("cost")(
 EVALUATORS.register("latency")(
     Evaluator(metrics=("latency_ms",), about="measured here: interleaved rounds, 5th percentile, 90 % interval")
 )
+EVALUATORS.register("memory")(
+    Evaluator(metrics=(), about="peak of a forward pass and of a training step at PyTorch's allocator (nas measure)")
+)
+EVALUATORS.register("energy")(
+    Evaluator(metrics=(), about="mJ of a forward pass: RAPL or NVML counters, else time x power (nas measure)")
+)
 EVALUATORS.register("proxy_training")(
     Evaluator(metrics=("accuracy",), about="a short training on the campaign's data, scored on its validation split")
 )

@@ -118,6 +118,30 @@ def heads(
 
 
 @app.command()
+def measure(
+    configs: Annotated[list[str], typer.Argument(metavar="CONFIG.yaml...", help="Configs, or names from the zoo.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="eager, compile or onnxruntime.")] = "eager",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Time for the rounds of all networks together.")] = 20.0,
+    watts: Annotated[float | None, typer.Option(help="Power of the device, where nothing counts its energy.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Latency with its interval, peak memory and energy on this machine, networks side by side in a fresh process."""
+    from nas.measuring import measure_configs, print_measurements
+
+    found = measure_configs(
+        configs, device=device, runtime=runtime, dtype=dtype, batch=batch, threads=threads, seconds=seconds,
+        watts=watts, quiet=as_json,
+    )  # fmt: skip
+    _out(found, as_json, lambda: print_measurements(found))
+    if found["interrupted"] or any(m["error"] for m in found["measurements"]):
+        raise typer.Exit(130 if found["interrupted"] else 1)
+
+
+@app.command()
 def sample(
     space_or_campaign: Annotated[
         str, typer.Argument(metavar="SPACE_OR_CAMPAIGN", help="A space's name or a campaign file.")

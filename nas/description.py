@@ -21,7 +21,7 @@ from search_spaces.zoo import ZOO
 
 def describe(config: str) -> dict[str, Any]:
     """A config file or a zoo name, part by part. Costs are exact and per image."""
-    genotype, inputs, name = _load(config)
+    genotype, inputs, name = load_architecture(config)
     report = count(genotype, **inputs)
     rows = [
         {
@@ -49,7 +49,8 @@ def describe(config: str) -> dict[str, Any]:
     }
 
 
-def _load(config: str) -> tuple[Genotype, dict[str, Any], str]:
+def load_architecture(config: str) -> tuple[Genotype, dict[str, Any], str]:
+    """The genotype, the input and the name of a config file or a zoo network."""
     if config in ZOO and not Path(config).exists():
         entry = ZOO[config]
         return (

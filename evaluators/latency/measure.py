@@ -2,44 +2,29 @@
 
 On a machine that others use too, the time of one run is its true cost plus whatever disturbed it. Disturbance only
 adds, so a low quantile comes close to the cost where mean and median do not; and rounds that visit every network in a
-fresh order spread slow spells over all of them.
+fresh order spread slow spells over all of them. In a process of its own: evaluators.latency.isolated.
 """
 
 import gc
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
+from evaluators.latency.conditions import Conditions, conditions_here
+from evaluators.latency.conditions import device_name as device_name
+from evaluators.latency.rounds import LatencySettings as LatencySettings
+from evaluators.latency.rounds import Rounds, Timer
+
 QUANTILE = 0.05
 CONFIDENCE = 0.9
 RESAMPLES = 1000
-MIN_ROUNDS = 3  # taken even when the time is over
-WARMUP_SHARE = 0.25  # of the time, at most
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySettings:
-    """How to measure. seconds: stop after this time, however many rounds that leaves."""
-
-    batch: int = 1
-    threads: int = 1
-    rounds: int = 150
-    warmup: int = 10
-    seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "threads", "rounds", "seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"latency.{name}: {getattr(self, name)} is too small; give a number above 0")
-        if self.warmup < 0:
-            raise ValueError(f"latency.warmup: {self.warmup} is too small; give 0 or more")
+FINE_S = 1e-6  # some systems count a thread's time in ticks of many milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +35,7 @@ class Latency:
     low: float
     high: float
     rounds: int
-    conditions: dict[str, str | int]
+    conditions: Conditions
 
 
 def measure_latency(
@@ -64,42 +49,32 @@ def measure_latency(
 ) -> dict[str, Latency]:
     """Measure networks side by side. Moves them to `device`; see evaluators.latency.lease for having it alone."""
     device = torch.device(device)
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(settings.batch, in_chans, height, width, generator=generator).to(device)
-    conditions: dict[str, str | int] = {
-        "device": device_name(device), "batch": settings.batch, "threads": settings.threads,
-        "image": f"{in_chans}x{height}x{width}", "torch": torch.__version__,
-    }  # fmt: skip
+    conditions = conditions_here(
+        str(device), image_size=image_size, in_chans=in_chans, batch=settings.batch, threads=settings.threads
+    )
+    images = example_images(conditions, seed).to(device)
     with _ready(networks, device), _threads(settings.threads), torch.inference_mode():
-        timers = {name: _timer(network, images) for name, network in networks.items()}
+        timers = {
+            name: make_timer(partial(network, images), device, settings.threads) for name, network in networks.items()
+        }
         times = interleave(timers, settings, seed)
     return {name: summarise(ms, conditions, seed) for name, ms in times.items()}
 
 
 def interleave(
-    timers: Mapping[str, Callable[[], float]],
+    timers: Mapping[str, Timer],
     settings: LatencySettings,
     seed: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Milliseconds of every timer, one call each per round, in an order drawn afresh for every round."""
-    start, names, rng = clock(), list(timers), np.random.default_rng(seed)
-    for _ in range(settings.warmup):
-        for name in names:
-            timers[name]()
-        if clock() - start > WARMUP_SHARE * settings.seconds:
-            break
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for done in range(settings.rounds):
-        if done >= MIN_ROUNDS and clock() - start > settings.seconds:
-            break
-        for i in rng.permutation(len(names)):
-            times[names[i]].append(timers[names[i]]())
+    times: dict[str, list[float]] = {name: [] for name in timers}
+    for reading in Rounds(timers, settings, seed, clock=clock):
+        times[reading.name].append(reading.ms)
     return times
 
 
-def summarise(times: list[float], conditions: dict[str, str | int], seed: int) -> Latency:
+def summarise(times: Sequence[float], conditions: Conditions, seed: int) -> Latency:
     """Low quantile with its percentile bootstrap interval."""
     values = np.asarray(times)
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
@@ -110,34 +85,38 @@ def summarise(times: list[float], conditions: dict[str, str | int], seed: int) -
     return Latency(ms=ms, low=low, high=high, rounds=len(values), conditions=conditions)
 
 
-def device_name(device: torch.device | str) -> str:
-    """What a measurement depends on, in words: the model of the processor or of the GPU."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+def example_images(conditions: Conditions, seed: int) -> torch.Tensor:
+    """Random images (B, C, H, W) on the CPU in float32."""
+    shape = (conditions.batch, conditions.in_chans, *conditions.image_size)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _timer(network: nn.Module, images: torch.Tensor) -> Callable[[], float]:
-    """A call that runs the network once and returns its milliseconds."""
+def make_timer(run: Callable[[], object], device: torch.device, threads: int) -> Timer:
+    """A call of `run` that returns its milliseconds: on a GPU by events in its stream, on several threads by the clock.
+
+    One thread on the CPU is timed by its own clock, which stands still while the system runs somebody else's work: a
+    network that takes longer than the scheduler's slice is never left alone on a busy machine.
+    """
+    clock = time.thread_time if threads == 1 and _thread_clock_is_fine() else time.perf_counter
 
     def on_cpu() -> float:
-        start = time.perf_counter()
-        network(images)
-        return 1e3 * (time.perf_counter() - start)
+        start = clock()
+        run()
+        return 1e3 * (clock() - start)
 
     def on_cuda() -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
-        network(images)
+        run()
         end.record()
-        torch.cuda.synchronize(images.device)
+        torch.cuda.synchronize(device)
         return float(start.elapsed_time(end))
 
-    return on_cuda if images.is_cuda else on_cpu
+    return on_cuda if device.type == "cuda" else on_cpu
+
+
+def _thread_clock_is_fine() -> bool:
+    return time.get_clock_info("thread_time").resolution <= FINE_S
 
 
 @contextmanager

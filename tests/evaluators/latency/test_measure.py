@@ -1,11 +1,21 @@
 """The statistics of latency with clocks and networks that are made up; real ones only for what surrounds them."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from evaluators.latency.measure import LatencySettings, device_name, interleave, measure_latency, summarise
+from evaluators.latency import measure
+from evaluators.latency.measure import (
+    LatencySettings,
+    device_name,
+    interleave,
+    make_timer,
+    measure_latency,
+    summarise,
+)
 
 
 class Machine:
@@ -30,7 +40,7 @@ class Machine:
 def test_low_quantile_finds_the_undisturbed_time_where_the_mean_does_not():
     machine = Machine(a=2.0, b=3.0)
     times = interleave(machine.timers(), LatencySettings(rounds=60, seconds=100), 0, machine.clock)
-    found = {n: summarise(t, {}, 0) for n, t in times.items()}
+    found = {n: summarise(t, None, 0) for n, t in times.items()}
     assert (found["a"].ms, found["b"].ms) == (2.0, 3.0)
     assert np.mean(times["a"]) > 4
 
@@ -64,9 +74,21 @@ def test_time_limit_ends_warm_up_and_rounds_but_leaves_three():
 
 def test_interval_holds_the_true_quantile_about_nine_times_in_ten():
     rng, true = np.random.default_rng(0), -np.log(0.95)
-    found = [summarise(rng.exponential(size=150).tolist(), {}, s) for s in range(200)]
+    found = [summarise(rng.exponential(size=150).tolist(), None, s) for s in range(200)]
     assert all(f.low <= f.ms <= f.high for f in found)
     assert 0.8 < np.mean([f.low <= true <= f.high for f in found]) < 0.97
+
+
+def test_one_thread_is_not_charged_for_what_others_run():
+    """Asleep it gives its core away, as it does when the system runs another process."""
+    own, by_clock = (make_timer(lambda: time.sleep(0.05), torch.device("cpu"), threads) for threads in (1, 2))
+    assert own() < 25
+    assert by_clock() >= 50
+
+
+def test_a_coarse_thread_clock_is_not_used(monkeypatch):
+    monkeypatch.setattr(measure, "FINE_S", 0.0)
+    assert make_timer(lambda: time.sleep(0.05), torch.device("cpu"), 1)() >= 50
 
 
 def test_measuring_restores_threads_mode_and_gradients():
@@ -76,13 +98,13 @@ def test_measuring_restores_threads_mode_and_gradients():
     settings = LatencySettings(threads=threads + 1, rounds=3, warmup=1, batch=2)
     found = measure_latency({"n": network}, in_chans=3, image_size=4, device="cpu", settings=settings, seed=0)["n"]
     assert set(seen) == {(threads + 1, False)}
-    assert len(seen) == 4
+    assert len(seen) >= 3 + 1
     assert torch.get_num_threads() == threads
     assert network.training
     assert found.rounds == 3
     assert 0 < found.low <= found.ms <= found.high
-    assert found.conditions["image"] == "3x4x4"
-    assert found.conditions["device"] == device_name("cpu")
+    assert (found.conditions.in_chans, found.conditions.image_size) == (3, (4, 4))
+    assert found.conditions.device == device_name("cpu")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Gaussian process regression with a linear and a smooth part, for tens to thousands of rows.
+
+k(x, x') = a0 + a1 x·x'/f + a2 (1 + √5 r + 5r²/3) exp(-√5 r),  r² = Σ_j ((x_j - x'_j) / l_j)²:
+an additive law, plus what it misses (Matérn 5/2). Lengthscales have the prior that grows with the number of features
+(Hvarfner, Hellsten, Nardi, ICML 2024, arXiv 2402.02229), so that 50 rows with 40 features do not overfit.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.optimize import minimize
+
+from evaluators.prediction.scaling import Scaling
+
+EXACT_ROWS = 1500  # above: a regression on INDUCING kernel functions instead of one per row
+INDUCING = 800
+VARIANCE_ROWS = 400  # rows behind the variance: fewer rows can only make it larger
+TUNING_ROWS = 400  # rows behind the hyperparameters
+TUNING_STEPS = 60
+OUTLIER_ROUNDS = 2
+SCALARS = 4  # log a0, a1, a2, noise; then the log lengthscales
+JITTER = 1e-8
+
+
+@dataclass(kw_only=True)
+class GaussianProcess:
+    """Mean and standard deviation of a standardised target. Hyperparameters are given or tuned by `fit`.
+
+    outlier: variances beyond which the leave-one-out error of a row makes that row noisier (None: never), as the
+    scale mixture behind Student's t does. `inflation`: how much noisier every row was found, or is known to be.
+    """
+
+    theta: np.ndarray | None = None
+    outlier: float | None = None
+    inflation: np.ndarray | None = None
+    seed: int = 0
+    _scaling: Scaling = field(init=False, repr=False)
+    _rows: np.ndarray = field(init=False, repr=False)
+    _weights: np.ndarray = field(init=False, repr=False)
+    _variance_rows: np.ndarray = field(init=False, repr=False)
+    _factor: np.ndarray = field(init=False, repr=False)
+
+    def fit(self, x: np.ndarray, t: np.ndarray, noise: np.ndarray | None = None) -> Self:
+        """x: (n, f) features; t: (n,) target, mean near 0, variance near 1; noise: (n,) relative noise variances."""
+        rng = np.random.default_rng(self.seed)
+        self._scaling = Scaling.of(x)
+        z, noise = self._scaling.apply(x), np.ones(len(x)) if noise is None else noise
+        noise = self._tune(z, t, noise, _subset(rng, len(z), TUNING_ROWS))
+        self._rows, self._weights = _solve(self._theta(), z, t, noise, rng)
+        kept = _subset(rng, len(z), VARIANCE_ROWS)
+        self._variance_rows = z[kept]
+        self._factor = np.linalg.cholesky(_noisy(self._theta(), z[kept], noise[kept]))
+        return self
+
+    def _tune(self, z: np.ndarray, t: np.ndarray, noise: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Set what was not given: hyperparameters, and inflation in turns with them. Returns the noise to use."""
+        tuning = self.theta is None
+        if tuning:
+            self.theta = tune(z[rows], t[rows], noise[rows])
+        if self.inflation is not None or self.outlier is None or len(z) > EXACT_ROWS:
+            return noise if self.inflation is None else noise * self.inflation
+        for _ in range(OUTLIER_ROUNDS):
+            self.inflation = _inflation(self._theta(), z, t, noise, self.inflation, self.outlier)
+            if tuning:
+                self.theta = tune(z[rows], t[rows], (noise * self.inflation)[rows], self.theta)
+        assert self.inflation is not None
+        return noise * self.inflation
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(n,) means."""
+        return kernel(self._theta(), self._scaling.apply(x), self._rows) @ self._weights
+
+    def deviation(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """(n,) standard deviations of a new observation with that relative noise; larger away from the rows."""
+        theta, z = self._theta(), self._scaling.apply(x)
+        solved = solve_triangular(self._factor, kernel(theta, self._variance_rows, z), lower=True, check_finite=False)
+        prior = np.exp(theta[0]) + np.exp(theta[1]) * (z**2).mean(axis=1) + np.exp(theta[2])
+        return np.sqrt(np.maximum(prior - (solved**2).sum(axis=0), 0.0) + np.exp(theta[3]) * noise)
+
+    def _theta(self) -> np.ndarray:
+        assert self.theta is not None, "fit first"
+        return self.theta
+
+
+def kernel(theta: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, m) covariances of rows a: (n, f) and b: (m, f)."""
+    smooth = _matern(_distance(a, b, theta[SCALARS:]))
+    return np.exp(theta[0]) + np.exp(theta[1]) / a.shape[1] * (a @ b.T) + np.exp(theta[2]) * smooth
+
+
+def tune(z: np.ndarray, t: np.ndarray, noise: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
+    """Most probable hyperparameters given the rows, by L-BFGS from the centre of the prior or, shorter, from `near`."""
+    centre, width = _prior(z.shape[1])
+    bounds = [(-9.0, 5.0)] * 3 + [(-11.0, 1.0)] + [(-2.0, 9.0)] * z.shape[1]
+    start = np.clip(centre if near is None else near, *np.transpose(bounds))
+    steps = TUNING_STEPS if near is None else TUNING_STEPS // 3
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = _evidence(theta, z, t, noise)
+        away = (theta - centre) / width
+        return value + 0.5 * float(away @ away), slope + away / width
+
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}).x
+
+
+def _prior(features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and width of the normal prior of every log hyperparameter."""
+    scalars, widths = [-2.0, 0.0, -1.0, -5.0], [2.0, 1.5, 1.5, 2.0]
+    length = np.full(features, np.sqrt(2) + 0.5 * np.log(features))
+    return np.concatenate([scalars, length]), np.concatenate([widths, np.full(features, np.sqrt(3))])
+
+
+def _evidence(theta: np.ndarray, z: np.ndarray, t: np.ndarray, shares: np.ndarray) -> tuple[float, np.ndarray]:
+    """Negative log marginal likelihood and its slope in every log hyperparameter."""
+    n, f = z.shape
+    a0, a1, a2, noise = np.exp(theta[:SCALARS])
+    lengths = np.exp(theta[SCALARS:])
+    r, linear = _distance(z, z, theta[SCALARS:]), z @ z.T / f
+    smooth = _matern(r)
+    covariance = a0 + a1 * linear + a2 * smooth
+    covariance[np.diag_indices(n)] += noise * shares + JITTER
+    factor = cho_factor(covariance, lower=True, check_finite=False)
+    alpha = cho_solve(factor, t, check_finite=False)
+    value = 0.5 * float(t @ alpha) + float(np.log(np.diag(factor[0])).sum())
+    slope_k = 0.5 * (cho_solve(factor, np.eye(n), check_finite=False) - np.outer(alpha, alpha))
+    # dk/d log l_j = a2 (5/3)(1 + √5 r) exp(-√5 r) (x_j - x'_j)²/l_j²; summed over pairs without an (n, n, f) array
+    pairs = slope_k * (a2 * 5 / 3 * (1 + np.sqrt(5) * r) * np.exp(-np.sqrt(5) * r))
+    squares = 2 * (pairs.sum(axis=1) @ z**2 - ((pairs @ z) * z).sum(axis=0)) / lengths**2
+    scalars = [
+        a0 * slope_k.sum(),
+        a1 * (slope_k * linear).sum(),
+        a2 * (slope_k * smooth).sum(),
+        noise * (slope_k.diagonal() @ shares),
+    ]
+    return value, np.concatenate([scalars, squares])
+
+
+def _inflation(
+    theta: np.ndarray, z: np.ndarray, t: np.ndarray, noise: np.ndarray, before: np.ndarray | None, outlier: float
+) -> np.ndarray:
+    """(n,) factors of the noise: 1, or more where a row's leave-one-out error is large against its own variance."""
+    used = noise if before is None else noise * before
+    factor = cho_factor(_noisy(theta, z, used), lower=True)
+    inverse = cho_solve(factor, np.eye(len(z)))
+    error, variance = inverse @ t / inverse.diagonal(), 1 / inverse.diagonal()
+    plain = np.maximum(variance - np.exp(theta[3]) * (used - noise), 1e-12)
+    return np.maximum(1.0, error**2 / plain / outlier)
+
+
+def _solve(
+    theta: np.ndarray, z: np.ndarray, t: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel centres (m, f) and their weights (m,)."""
+    if len(z) <= EXACT_ROWS:
+        return z, cho_solve(cho_factor(_noisy(theta, z, noise), lower=True), t)
+    centres = z[_subset(rng, len(z), INDUCING)]
+    across, within = kernel(theta, z, centres), kernel(theta, centres, centres)
+    system = (across / noise[:, None]).T @ across + (np.exp(theta[3]) + JITTER) * within
+    system[np.diag_indices(len(centres))] += JITTER * system.trace() / len(centres)
+    return centres, cho_solve(cho_factor(system, lower=True), across.T @ (t / noise))
+
+
+def _noisy(theta: np.ndarray, z: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    covariance = kernel(theta, z, z)
+    covariance[np.diag_indices(len(z))] += np.exp(theta[3]) * noise + JITTER
+    return covariance
+
+
+def _distance(a: np.ndarray, b: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
+    a, b = a / np.exp(log_lengths), b / np.exp(log_lengths)
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(squared, 0.0))
+
+
+def _matern(r: np.ndarray) -> np.ndarray:
+    return (1 + np.sqrt(5) * r + 5 / 3 * r**2) * np.exp(-np.sqrt(5) * r)
+
+
+def _subset(rng: np.random.Generator, rows: int, limit: int) -> np.ndarray:
+    return np.arange(rows) if rows <= limit else np.sort(rng.permutation(rows)[:limit])
