@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +9,7 @@ from search_spaces.downsamplers.merge import PatchMerging
 from search_spaces.ffn.mix import MixFeedForward
 from search_spaces.ffn.mlp import Mlp
 from search_spaces.heads.class_attention import ClassAttention
+from search_spaces.layer import to_map, to_tokens
 from search_spaces.locals.interaction import LocalPatchInteraction
 from search_spaces.locals.perception import ConditionalEncoding
 from search_spaces.mixers import MIXERS, Attention
@@ -79,9 +79,7 @@ def _davit_channel(meta: Meta) -> Block:
 
 def _davit_spatial(meta: Meta) -> Block:
     window, grid = meta["ctor"]["window_size"], tuple(meta["grid"])
-    if any(side % window for side in grid):
-        pytest.skip("the authors let padding take part as keys; ours is masked")
-    return _davit_block(meta, _heads(meta, "window", grid, window=window, position_bias=False))
+    return _davit_block(meta, _heads(meta, "window", grid, window=window, position_bias=False, pads="tokens"))
 
 
 DAVIT_NAMES = renamed(("attn.", "mixer."), ("mlp.", "ffn."), ("cpe.0.", "before."), ("cpe.1.", "before_ffn."))
@@ -146,9 +144,16 @@ def _shunted_ffn(meta: Meta) -> MixFeedForward:
 
 
 def _conditional(meta: Meta) -> ConditionalPosition:
-    if meta["ctor"].get("s", 1) != 1:
-        pytest.skip("the strided form has no residual and is no position")
-    return ConditionalPosition(meta["ctor"]["embed_dim"], tuple(meta["grid"]), prefix=0)
+    module = ConditionalPosition(meta["ctor"]["embed_dim"], tuple(meta["grid"]), prefix=0)
+    module.proj.stride = (meta["ctor"].get("s", 1),) * 2
+    return module
+
+
+def _call_conditional(module: ConditionalPosition, meta: Meta, inputs: Tensors) -> Tensors:
+    """The authors' strided form is the convolution alone."""
+    if module.proj.stride == (1, 1):
+        return call_x(module, meta, inputs)
+    return {"": to_tokens(module.proj(to_map(inputs["x"], tuple(meta["grid"]))))}
 
 
 def _merging(meta: Meta) -> PatchMerging:
@@ -237,7 +242,7 @@ MAPS: dict[str, Adapter] = {
     ),
     "mix_ffn": Adapter(build=_mix_ffn, rename=renamed(("dwconv.dwconv.", "dwconv.")), call=call_x),
     "shunted_ffn": Adapter(build=_shunted_ffn, rename=renamed(("dwconv.dwconv.", "dwconv.")), call=call_x),
-    "conditional_position": Adapter(build=_conditional, rename=renamed(("proj.0.", "proj.")), call=call_x),
+    "conditional_position": Adapter(build=_conditional, rename=renamed(("proj.0.", "proj.")), call=_call_conditional),
     "patch_merging": Adapter(build=_merging, rename=renamed(), call=call_x),
     "tome_merge": Adapter(build=lambda meta: nn.Identity(), rename=renamed(), call=_call_merge),
     "token_slimming": Adapter(build=_slimming, rename=_slimming_names, call=call_x),
