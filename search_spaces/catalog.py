@@ -101,11 +101,20 @@ def _entry(family: str, name: str, made: Any) -> Entry:
         sentence=_first_sentence(own_docstring(made)),
         source=f"{about.paper}, arXiv {about.arxiv}" if about is not None else _source(module.__doc__ or ""),
         complexity=about.complexity if about is not None else "",
-        search=dict(getattr(made, "search", {})),
+        search=_searched(made),
         constraints=tuple(_constraints(family, made)),
         key="a" if family == "mixer" else key,
         example=INSIDE.get(family, str(_example(family, name, made))).format(name),
     )
+
+
+def _searched(made: Any) -> dict[str, tuple[Any, ...]]:
+    """The values worth trying, with a word for one that is None and stands for something."""
+    unset = getattr(made, "unset", {})
+    return {
+        key: tuple(unset.get(key) if value is None else value for value in values)
+        for key, values in getattr(made, "search", {}).items()
+    }
 
 
 def own_docstring(made: Any) -> str:

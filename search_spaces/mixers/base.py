@@ -34,6 +34,7 @@ class Mixer(Layer):
 
     about: ClassVar[About]
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}  # hyper-parameter -> values worth trying
+    unset: ClassVar[dict[str, str]] = {}  # in words, what a parameter stands for whose value is None
     reach: ClassVar[Literal["global", "local", "none"]] = "global"  # how far one layer carries information
     is_set: ClassVar[bool] = False  # permutation-equivariant by default: works after reduction, needs a position
     takes_prefix: ClassVar[bool] = False  # class token and registers may be present

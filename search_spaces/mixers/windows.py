@@ -36,6 +36,7 @@ class GroupAttention(Core):
     """
 
     search = {"divisions": (2, 4, 8), "position": (None, "log_cpb", "rope")}
+    unset = {"position": "table"}
     reach: ClassVar[Literal["global", "local", "none"]] = "local"
     rule = "V2"
     dilated: ClassVar[bool] = False  # a group takes every n-th token instead of neighbours
