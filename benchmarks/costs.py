@@ -1,6 +1,6 @@
 """Seconds that the exact costs of 10,000 random candidates take on one core, first and again.
 
-    python benchmarks/costs.py
+python benchmarks/costs.py
 """
 
 import time
