@@ -1,4 +1,4 @@
-"""Peak memory of a network: one forward pass, or one training step.
+"""Peak memory of a network: one forward pass, or one training step; and what a forward pass keeps for the backward.
 
 Counted at PyTorch's allocator, on the CPU by its profile and on a GPU by its high-water mark: exact and repeatable,
 where the resident size of a process holds whatever the libraries have cached. Not in it: PyTorch itself (on a GPU the
@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 MB = 1e6
+PHASES = ("inference", "training", "kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """mb: peak, weights and images included. phase: inference or training. label: measured or estimated."""
+    """mb: peak, weights and images included; of "kept", what is kept for the backward pass, without the weights.
+
+    phase: inference, training or kept. label: measured or estimated.
+    """
 
     mb: float
     phase: str
@@ -63,6 +67,27 @@ def training_memory(network: nn.Module, images: Tensor) -> Memory:
         for module, mode in modes.items():
             module.training = mode
     return _memory(peak + _resident(network, images), "training", "measured", images.device)
+
+
+def kept_memory(network: nn.Module, images: Tensor) -> Memory:
+    """What a forward pass in training leaves for the backward pass, each storage once. It adds up over layers."""
+    mode, kept = network.training, dict[int, int]()
+    own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    try:
+        network.train()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            graph = network(images)  # holds what was kept: no storage is freed and its place taken again
+        del graph
+    finally:
+        network.train(mode)
+    return Memory(mb=sum(kept.values()) / MB, phase="kept", label="measured", method="tensors saved for backward")
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device, before: Callable[[], object] = lambda: None) -> int:

@@ -142,6 +142,63 @@ def measure(
 
 
 @app.command()
+def profile(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DEVICE.json", help="Where to write.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="eager, compile or onnxruntime.")] = "eager",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    minutes: Annotated[float, typer.Option(help="How long to measure, at least 1.")] = 10.0,
+    campaign: Annotated[
+        Path | None, typer.Option(metavar="CAMPAIGN.yaml", help="Profile the space and the pictures of a campaign.")
+    ] = None,
+    space: Annotated[list[str] | None, typer.Option(help="A space's name; may be given again. Default: all.")] = None,
+    image_size: Annotated[list[int] | None, typer.Option(help="Pixels; may be given again.")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="OTHER.json", help="Adapt the profile of another device.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Networks to measure for --from.")] = 10,
+    watts: Annotated[float | None, typer.Option(help="Power of the device, where nothing counts its energy.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn what every architecture costs on this device; started again, it goes on with the file."""
+    from nas.profiling import print_profile, profile_device
+
+    found = profile_device(
+        output, device=device, runtime=runtime, dtype=dtype, batch=batch, threads=threads, minutes=minutes,
+        spaces=space or (), image_sizes=image_size or (), campaign=campaign, origin=from_, samples=samples, watts=watts,
+        quiet=as_json,
+    )  # fmt: skip
+    _out(found, as_json, lambda: print_profile(found))
+
+
+@app.command()
+def predict(
+    configs: Annotated[list[str], typer.Argument(metavar="CONFIG.yaml...", help="Configs, or names from the zoo.")],
+    profile: Annotated[Path, typer.Option(metavar="DEVICE.json", help="Made by nas profile.")],
+    device: Annotated[
+        str | None, typer.Option(help="Insist on a profile of this machine's cpu, cuda or cuda:N.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="Insist on eager, compile or onnxruntime.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Insist on a number format.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Insist on so many images at once.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Insist on so many threads.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Use another profile all the same, with wider intervals.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Latency with its interval, by stage, energy and memory on a profiled device, without running anything there."""
+    from nas.profiling import predict_configs, print_predictions
+
+    found = predict_configs(
+        configs, profile, device=device, runtime=runtime, dtype=dtype, batch=batch, threads=threads, force=force
+    )
+    _out(found, as_json, lambda: print_predictions(found))
+
+
+@app.command()
 def sample(
     space_or_campaign: Annotated[
         str, typer.Argument(metavar="SPACE_OR_CAMPAIGN", help="A space's name or a campaign file.")

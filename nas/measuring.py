@@ -35,7 +35,7 @@ def measure_configs(
 
     Raises UserError for a config that cannot be read and for conditions that this machine cannot measure under.
     """
-    _check_choices(device, runtime, dtype, seconds, watts)
+    check_choices(device, runtime, dtype, seconds, watts)
     device = resolve_device(device)
     if device.startswith("cuda"):
         check_cuda(device)
@@ -110,7 +110,7 @@ class StatusLine:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _check_choices(device: str, runtime: str, dtype: str, seconds: float, watts: float | None) -> None:
+def check_choices(device: str, runtime: str, dtype: str, seconds: float, watts: float | None) -> None:
     if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+", device):
         raise UserError(f"--device: unknown device {device!r}; choices: auto, cpu, cuda or cuda:N")
     for option, value, choices in (("--runtime", runtime, RUNTIMES), ("--dtype", dtype, DTYPES)):

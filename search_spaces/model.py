@@ -114,7 +114,7 @@ def _build_branch(branch: StagePlan, time: int, times: int, drop_path: float) ->
     depth = len(branch.blocks)
     numbers = range(time * depth // times, (time + 1) * depth // times)
     return Branch(
-        blocks=[_build_block(branch.stage, branch.blocks[i], drop_path * i / max(1, depth - 1)) for i in numbers],
+        blocks=[build_block(branch.stage, branch.blocks[i], drop_path * i / max(1, depth - 1)) for i in numbers],
         position_after=Identity() if time else _build_position(branch.position_after, branch),
     )
 
@@ -126,7 +126,7 @@ def _build_stage(resolved: StagePlan, drop_path: list[float]) -> "EncoderStage":
         down = DOWNSAMPLERS[stage.down.kind](
             dim=resolved.in_dim, out_dim=stage.width, grid=resolved.in_grid, **stage.down.params
         )
-    blocks = [_build_block(stage, b, p) for b, p in zip(resolved.blocks, drop_path, strict=True)]
+    blocks = [build_block(stage, b, p) for b, p in zip(resolved.blocks, drop_path, strict=True)]
     reducer: Layer = Identity()
     reduce_after, restores, sizes = 0, False, False
     if resolved.reduction is not None:
@@ -158,7 +158,7 @@ def _build_position(atom: Atom | None, resolved: StagePlan) -> Layer:
     )
 
 
-def _build_block(stage: Stage, block: BlockPlan, drop_path: float) -> "Block":
+def build_block(stage: Stage, block: BlockPlan, drop_path: float) -> "Block":
     shape, mixing, feeding = block.shape, block.mixers[0].kind != "none", stage.ffn.kind != "none"
     local = LOCALS[stage.local.kind] if stage.local.kind != "none" else None
     norm, place = split_norm(stage.norm)

@@ -26,7 +26,7 @@ from evaluators.latency.pinning import pin
 from evaluators.latency.reference import Reference
 from evaluators.latency.rounds import LatencySettings, Reading, Rounds
 from evaluators.latency.runtimes import Run, prepare
-from evaluators.memory import inference_memory, training_memory
+from evaluators.memory import Memory, inference_memory, kept_memory, training_memory
 
 EVERY_S = 0.5  # between two lines of readings
 ENERGY_S = 0.5  # of running each network for its energy
@@ -66,8 +66,8 @@ def work(request: dict[str, Any], emit: Emit) -> None:
     with torch.inference_mode(), _no_collecting():
         _time(subjects, settings, request["seed"], device, emit)
         _energy(subjects, str(device), emit)
-    if request["memory"]:
-        _memory(subjects, conditions, emit)
+    for phase in request["memory"]:
+        _memory(subjects, phase, conditions, emit)
 
 
 def _subjects(
@@ -125,18 +125,23 @@ def _energy(subjects: dict[str, Subject], device: str, emit: Emit) -> None:
         emit("energy", name=name, **measure_energy(run, meter, seconds=ENERGY_S).to_json())
 
 
-def _memory(subjects: dict[str, Subject], conditions: Conditions, emit: Emit) -> None:
-    """Of inference for all, then of a training step, which needs more. ONNX Runtime has an allocator of its own."""
+def _memory(subjects: dict[str, Subject], phase: str, conditions: Conditions, emit: Emit) -> None:
+    what = {"inference": "memory", "training": "training memory", "kept": "memory for the backward pass"}[phase]
+    for name, subject in subjects.items():
+        emit("doing", what=f"measuring the {what} of", name=name)
+        with _reported(name, emit, what):
+            emit("memory", name=name, **_memory_of(subject, phase, conditions).to_json())
+
+
+def _memory_of(subject: Subject, phase: str, conditions: Conditions) -> Memory:
+    """ONNX Runtime has an allocator of its own, so its memory is that of the eager network."""
+    if phase == "kept":
+        return kept_memory(subject.network, subject.images.clone().requires_grad_())
+    if phase == "training":
+        return training_memory(subject.network, subject.images)
     foreign = conditions.runtime == "onnxruntime"
-    for name, s in subjects.items():
-        emit("doing", what="measuring the memory of", name=name)
-        with _reported(name, emit, "memory"):
-            label, run = ("estimated", None) if foreign else ("measured", s.run)
-            emit("memory", name=name, **inference_memory(s.network, s.images, run=run, label=label).to_json())
-    for name, s in subjects.items():
-        emit("doing", what="measuring the training memory of", name=name)
-        with _reported(name, emit, "training memory"):
-            emit("memory", name=name, **training_memory(s.network, s.images).to_json())
+    label, run = ("estimated", None) if foreign else ("measured", subject.run)
+    return inference_memory(subject.network, subject.images, run=run, label=label)
 
 
 @contextmanager

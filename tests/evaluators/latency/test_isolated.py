@@ -71,7 +71,7 @@ def test_networks_are_measured_in_a_fresh_process(measure):
 
 
 def test_one_broken_network_costs_the_others_nothing(measure):
-    good, bad = measure(("linear", {"width": 2}), ("broken", {}), memory=False)
+    good, bad = measure(("linear", {"width": 2}), ("broken", {}), memory=())
     assert good.latency is not None
     assert (bad.latency, bad.error) == (None, "RuntimeError: no such layer")
 

@@ -1,0 +1,159 @@
+"""Milliseconds of units, learnt from measured ones: a rough law for all, and for each family what that law misses.
+
+The law is a ridge regression of the logarithm on costs and sizes, their products, and the part. A family, such as all
+softmax mixers, has a Gaussian process on what is left, in its own sizes and parameters and in what the law says. A unit
+that was measured itself is what was measured.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, Self
+
+import numpy as np
+
+from evaluators.device_profile.features import GENERAL, features, matrix
+from evaluators.device_profile.units import Unit
+from evaluators.prediction.gaussian_process import GaussianProcess
+from evaluators.prediction.ridge import Ridge
+
+LAW = (*GENERAL, "heads", "height")
+PARTS = ("stem", "position", "tokens", "down", "mixer", "local", "ffn", "reduction", "norm", "fusion", "bridge", "head")
+OWN_LAW = 4  # the first so many features have a slope of their own in every part
+FEWEST = 4  # units of a family that can be learnt from
+OUTLIER = 4.0
+MARGIN = 1.0  # in base-2 logarithms
+UNKNOWN = 0.5  # deviation of the logarithm for a family that was never measured, at least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """names: of its features. lowest, highest: GENERAL features of what was measured.
+    centre, scale: of what the law misses."""
+
+    names: tuple[str, ...]
+    lowest: np.ndarray
+    highest: np.ndarray
+    centre: float
+    scale: float
+    process: GaussianProcess
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the law misses of the logarithm, and its standard deviation."""
+        mean = self.centre + self.scale * self.process.predict(x)
+        return mean, self.scale * self.process.deviation(x, np.ones(len(x)))
+
+    def beyond(self, x: np.ndarray) -> np.ndarray:
+        """(n,) whether a GENERAL feature lies beyond what was measured by more than a doubling."""
+        return np.asarray(((x < self.lowest - MARGIN) | (x > self.highest + MARGIN)).any(axis=1))
+
+    @property
+    def noise(self) -> float:
+        """Deviation of the logarithm that a measurement has itself."""
+        assert self.process.theta is not None
+        return self.scale * float(np.exp(0.5 * self.process.theta[3]))
+
+
+class UnitModel:
+    """`fit` on measured units; `predict` of any."""
+
+    def fit(self, units: Sequence[Unit], ms: np.ndarray, state: dict[str, Any] | None = None) -> Self:
+        """ms: (n,) above 0. state: hyperparameters that were tuned before; those that do not fit are tuned now."""
+        self.known = dict(zip(units, ms.tolist(), strict=True))
+        logs = np.log(ms)
+        self._law = Ridge.fit(law_features(units), logs)
+        law = self._law.predict(law_features(units))
+        error = logs - law
+        self._law_deviation = max(UNKNOWN, float(error.std()))
+        self._families = {}
+        for name, rows in by_family(units).items():
+            if len(rows) >= FEWEST:
+                tuned = (state or {}).get(name)
+                self._families[name] = _fit_family([units[i] for i in rows], law[rows], error[rows], tuned)
+        return self
+
+    def predict(self, units: Sequence[Unit]) -> tuple[np.ndarray, np.ndarray]:
+        """(milliseconds, standard deviation of their logarithm), each (n,)."""
+        logs = self._law.predict(law_features(units))
+        deviation = np.full(len(units), self._law_deviation)
+        for name, rows in by_family(units).items():
+            family = self._families.get(name)
+            if family is None:
+                continue
+            own = [units[i] for i in rows]
+            missed, deviation[rows] = family.predict(_family_matrix(own, logs[rows], family.names))
+            logs[rows] += missed
+            for i in rows:
+                if units[i] in self.known:
+                    logs[i], deviation[i] = np.log(self.known[units[i]]), family.noise
+        return np.exp(logs), deviation
+
+    def strange(self, units: Sequence[Unit]) -> np.ndarray:
+        """(n,) whether a unit is unlike all that were measured: of an unknown family, or far larger or smaller."""
+        found = np.array([unit.family not in self._families for unit in units], dtype=bool)
+        for name, rows in by_family(units).items():
+            if name in self._families:
+                found[rows] = self._families[name].beyond(matrix([features(units[i]) for i in rows], GENERAL))
+        return found
+
+    def families(self) -> dict[str, int]:
+        """How many units of each family were measured."""
+        return {name: len(rows) for name, rows in by_family(list(self.known)).items()}
+
+    def state(self) -> dict[str, Any]:
+        """Names of features and hyperparameters: with the measured units, all that `fit` needs."""
+        return {
+            name: {"features": list(family.names), "theta": theta.tolist()}
+            for name, family in self._families.items()
+            if (theta := family.process.theta) is not None
+        }
+
+
+def law_features(units: Sequence[Unit]) -> np.ndarray:
+    """Sizes and costs, their products, the part, and slopes of each part."""
+    x = matrix([features(u) for u in units], LAW)
+    products = [x[:, i] * x[:, j] for i, j in combinations_with_replacement(range(x.shape[1]), 2)]
+    part = np.array([[u.part == p for p in PARTS] for u in units], dtype=float).reshape(len(units), len(PARTS))
+    own = [part * x[:, [i]] for i in range(OWN_LAW)]
+    return np.column_stack([x, *products, part, *own])
+
+
+def by_family(units: Sequence[Unit]) -> dict[str, np.ndarray]:
+    """Family -> indices of its units."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for i, unit in enumerate(units):
+        found[unit.family].append(i)
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+def _fit_family(units: list[Unit], law: np.ndarray, missed: np.ndarray, tuned: dict[str, Any] | None) -> Family:
+    names = _varying(units)
+    theta = np.asarray(tuned["theta"]) if tuned and tuple(tuned["features"]) == names else None
+    x = _family_matrix(units, law, names)
+    centre, scale = float(missed.mean()), float(missed.std()) or 1.0
+    process = GaussianProcess(theta=theta, outlier=OUTLIER).fit(x, (missed - centre) / scale)
+    general = matrix([features(u) for u in units], GENERAL)
+    return Family(
+        names=names, lowest=general.min(axis=0), highest=general.max(axis=0), centre=centre, scale=scale,
+        process=process,
+    )  # fmt: skip
+
+
+def _varying(units: list[Unit]) -> tuple[str, ...]:
+    """Names of features that differ within a family, without those that say the same as an earlier one."""
+    rows = [features(u) for u in units]
+    names = sorted(set().union(*rows))
+    x = matrix(rows, names)
+    kept: list[int] = []
+    seen: set[bytes] = set()
+    for j in range(len(names)):
+        column = np.round(x[:, j] - x[:, j].mean(), 9)
+        if column.any() and column.tobytes() not in seen:
+            seen.add(column.tobytes())
+            kept.append(j)
+    return tuple(names[j] for j in kept)
+
+
+def _family_matrix(units: Sequence[Unit], law: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    return np.column_stack([matrix([features(u) for u in units], names), law])
