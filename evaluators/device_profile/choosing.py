@@ -15,15 +15,23 @@ def choose_units(
     model: UnitModel | None,
     measured: Collection[Unit],
     rng: np.random.Generator,
+    *,
+    rounds: int = 20,
+    overhead_s: float = 0.02,
 ) -> list[Unit]:
     """The units of these networks that are not measured yet, in the order in which to measure them.
 
     Without a model by how often they occur, families in turn. With one, units are drawn without replacement in
-    proportion to what they add to the variance of the logarithm of networks' costs, (count · ms · deviation / total)²,
-    summed over networks; drawing spreads a session over units that say the same.
+    proportion to what they add to the variance of the logarithm of networks' costs, (times · ms · deviation / total)²,
+    summed over networks, for each second that measuring them takes; drawing spreads a session over units that say the
+    same.
     """
     different = list({placed.unit: None for network in networks for placed in network})
-    weight = _occurrence(networks, different) if model is None else _variance(networks, different, model)
+    if model is None:
+        weight = _occurrence(networks, different)
+    else:
+        ms, deviation = model.predict(different)
+        weight = _variance(networks, different, ms, deviation) / (overhead_s + rounds * ms / 1e3)
     score = np.log(np.maximum(weight, 1e-30)) + rng.gumbel(size=len(different))
     known = set(measured)
     order = [different[i] for i in np.argsort(-score) if different[i] not in known]
@@ -54,9 +62,10 @@ def _occurrence(networks: Sequence[Sequence[Placed]], different: list[Unit]) -> 
     return weight
 
 
-def _variance(networks: Sequence[Sequence[Placed]], different: list[Unit], model: UnitModel) -> np.ndarray:
+def _variance(
+    networks: Sequence[Sequence[Placed]], different: list[Unit], ms: np.ndarray, deviation: np.ndarray
+) -> np.ndarray:
     index = {unit: i for i, unit in enumerate(different)}
-    ms, deviation = model.predict(different)
     weight = np.zeros(len(different))
     for network in networks:
         at = np.array([index[placed.unit] for placed in network])

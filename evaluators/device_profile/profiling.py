@@ -37,7 +37,6 @@ MEMORY_S = 0.7  # of measuring the peak memory of a network
 FIRST_UNITS, FIRST_NETWORKS = 200, 12  # in a session before anything is known of their times
 POOL = 800  # networks whose units are chosen from, drawn anew for every session
 FRESH = 200  # networks of which a session takes as many as it has time for
-REPEATED = 0.5  # share of a session of tests that was measured before, for the noise ceiling
 WITH_MEMORY = 40  # networks whose peak memory is measured
 TEST_SAMPLES = 16  # networks on which an adapted profile is tested
 RETUNED = 1.5  # growth of the records after which hyperparameters are tuned again
@@ -154,7 +153,9 @@ class _Work:
         if kind == "units":
             placed = [self._draw().units() for _ in range(POOL)]
             model = self._profile.unit_model() if self._profile else None
-            return choose_units(placed, model, {u.unit for u in self.records.units}, self._rng)
+            known = {u.unit for u in self.records.units}
+            overhead_s = OVERHEAD_S[self.order.conditions.runtime]
+            return choose_units(placed, model, known, self._rng, rounds=ROUNDS["units"], overhead_s=overhead_s)
         if kind == "samples":
             return self._samples()
         fresh = [self._draw() for _ in range(FRESH)]
