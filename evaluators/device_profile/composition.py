@@ -14,19 +14,20 @@ from evaluators.device_profile.features import unit_cost
 from evaluators.device_profile.unit_model import PARTS, UnitModel
 from evaluators.device_profile.units import Placed, Unit
 from evaluators.prediction.base import CONFIDENCE, Prediction
-from evaluators.prediction.gaussian_process import GaussianProcess
+from evaluators.prediction.gaussian_process import SCALARS, GaussianProcess
 
 SMALLEST = 1e-9
 FEWEST = 8  # networks from which the ratio is learnt; below, it is 1
 NOISE = 0.03  # deviation of units' logarithms that counts as one unit of noise
 FOLDS = 10
+FEW, FIRST = 40, 3  # with fewer networks than this, the ratio depends on the first few features alone
 UNTESTED = 1.7  # quantile of intervals before there are networks to test them on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
     """Of n networks. total: (n,) sums over their units. deviation: (n,) of its logarithm, from what is not known of the
-    units. x: (n, f) what the ratio of network to sum may depend on."""
+    units. x: (n, f) what the ratio of network to sum may depend on; what tells most comes first."""
 
     total: np.ndarray
     deviation: np.ndarray
@@ -85,7 +86,8 @@ def latency_sums(ledger: Ledger) -> Sums:
     """Milliseconds: the ratio may depend on the sum, the parts' shares in it, and the sizes."""
     by_part = ledger.by_part()
     total = np.maximum(by_part.sum(axis=1), SMALLEST)
-    x = np.column_stack([np.log(total), by_part / total[:, None], np.log1p(ledger.costs())])
+    params, macs, activations, units = np.log1p(ledger.costs()).T
+    x = np.column_stack([np.log(total), macs, activations, params, units, by_part / total[:, None]])
     return Sums(total=total, deviation=ledger.spread() / total, x=x)
 
 
@@ -102,9 +104,10 @@ class Composition:
         if len(cost) < FEWEST:
             return self
         self._centre = float(np.median(ratio))
-        target, x, noise = (ratio - self._centre) / self._scale, found.x, _noise(found)
-        tuned = (state or {}).get("theta")
-        theta = None if tuned is None else np.asarray(tuned)
+        self._used = FIRST if len(cost) < FEW else found.x.shape[1]
+        target, x, noise = (ratio - self._centre) / self._scale, found.x[:, : self._used], _noise(found)
+        tuned = (state or {}).get("theta", ())
+        theta = np.asarray(tuned) if len(tuned) == x.shape[1] + SCALARS else None
         self._process = GaussianProcess(theta=theta, outlier=4.0).fit(x, target, noise)
         self._quantiles = self._tested(x, target, noise)
         return self
@@ -115,7 +118,7 @@ class Composition:
             deviation = np.hypot(found.deviation, max(self._noise, 0.1))
             ratio = np.full(len(found.total), self._centre)
         else:
-            x = found.x
+            x = found.x[:, : self._used]
             ratio = self._centre + self._scale * self._process.predict(x)
             deviation = self._scale * self._process.deviation(x, _noise(found))
         low, high = self._quantiles

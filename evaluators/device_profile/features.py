@@ -23,6 +23,9 @@ def features(unit: Unit) -> dict[str, float]:
     """By name. Sizes and costs are base-2 logarithms of 1 + x; a word is a name of its own with value 1."""
     found = {name: value if name in FLAGS else float(np.log2(1 + value)) for name, value in unit.numbers}
     found |= {name: found.get(name, 0.0) for name in ("tokens", "dim")}
+    if found.get("height") == 0.0:  # tokens without a grid, after a reduction: as many as on a square one
+        side = float(np.log2(1 + np.sqrt(dict(unit.numbers)["tokens"])))
+        found |= {"height": side, "width": side, "scattered": 1.0}
     cost = unit_cost(unit)
     for name, value in zip(("params", "macs", "activations"), cost, strict=True):
         found[name] = float(np.log2(1 + value))

@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluators.device_profile.accuracy import accuracy_of
 from evaluators.device_profile.choosing import choose_spread, choose_units
+from evaluators.device_profile.composition import FIRST
 from evaluators.device_profile.jobs import network_job, network_record, unit_job, unit_record
 from evaluators.device_profile.profile import DeviceProfile
 from evaluators.device_profile.profile_file import read_profile, unlike, write_profile
@@ -26,6 +27,7 @@ from nas.errors import UserError
 
 CYCLE = ("units", "networks", "units", "tests")
 SESSIONS = 15  # into which the time is cut, within these limits of seconds
+ADAPTING = 3  # sessions of an adapted profile: the samples, and networks to test on twice
 SHORTEST_S, LONGEST_S = 12.0, 40.0
 STARTING_S = 4.0  # of a measuring process before it measures
 ENDING_S = 6.0  # of the last fit and its test
@@ -145,6 +147,8 @@ class _Work:
         return self._profile
 
     def _session_s(self) -> float:
+        if self.order.origin is not None:
+            return max(2.0, self.order.seconds / ADAPTING - STARTING_S)
         whole = float(np.clip(self.order.seconds / SESSIONS, SHORTEST_S, LONGEST_S))
         return max(2.0, min(whole, self.left_s() - ENDING_S) - STARTING_S)
 
@@ -170,7 +174,7 @@ class _Work:
         """Networks that lie far apart in what the other profile knows of them."""
         assert self.order.origin is not None
         pool = [self._draw() for _ in range(POOL)]
-        x = self.order.origin.sums([subject.units() for subject in pool]).x
+        x = self.order.origin.sums([subject.units() for subject in pool]).x[:, :FIRST]
         return [pool[i] for i in choose_spread(x, self.order.samples)]
 
     def _draw(self) -> Subject:

@@ -24,6 +24,8 @@ OWN_LAW = 4  # the first so many features have a slope of their own in every par
 FEWEST = 4  # units of a family that can be learnt from
 OUTLIER = 4.0
 MARGIN = 1.0  # in base-2 logarithms
+FOLDS = 5
+DEVIATIONS = (0.02, 1.0)  # of a logarithm: no measurement is better, and no guess need be worse
 UNKNOWN = 0.5  # deviation of the logarithm for a family that was never measured, at least
 
 
@@ -42,7 +44,7 @@ class Family:
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the law misses of the logarithm, and its standard deviation."""
         mean = self.centre + self.scale * self.process.predict(x)
-        return mean, self.scale * self.process.deviation(x, np.ones(len(x)))
+        return mean, np.clip(self.scale * self.process.deviation(x, np.ones(len(x))), *DEVIATIONS)
 
     def beyond(self, x: np.ndarray) -> np.ndarray:
         """(n,) whether a GENERAL feature lies beyond what was measured by more than a doubling."""
@@ -52,7 +54,7 @@ class Family:
     def noise(self) -> float:
         """Deviation of the logarithm that a measurement has itself."""
         assert self.process.theta is not None
-        return self.scale * float(np.exp(0.5 * self.process.theta[3]))
+        return max(self.scale * float(np.exp(0.5 * self.process.theta[3])), DEVIATIONS[0])
 
 
 class UnitModel:
@@ -61,9 +63,8 @@ class UnitModel:
     def fit(self, units: Sequence[Unit], ms: np.ndarray, state: dict[str, Any] | None = None) -> Self:
         """ms: (n,) above 0. state: hyperparameters that were tuned before; those that do not fit are tuned now."""
         self.known = dict(zip(units, ms.tolist(), strict=True))
-        logs = np.log(ms)
-        self._law = Ridge.fit(law_features(units), logs)
-        law = self._law.predict(law_features(units))
+        logs, x = np.log(ms), law_features(units)
+        self._law, law = Ridge.fit(x, logs), _held_out(x, logs)
         error = logs - law
         self._law_deviation = max(UNKNOWN, float(error.std()))
         self._families = {}
@@ -117,6 +118,15 @@ def law_features(units: Sequence[Unit]) -> np.ndarray:
     part = np.array([[u.part == p for p in PARTS] for u in units], dtype=float).reshape(len(units), len(PARTS))
     own = [part * x[:, [i]] for i in range(OWN_LAW)]
     return np.column_stack([x, *products, part, *own])
+
+
+def _held_out(x: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """(n,) what the law says of units that it was not fitted to, so that families learn what it will really miss."""
+    folds = np.random.default_rng(0).permutation(len(logs)) % FOLDS
+    found = np.empty(len(logs))
+    for fold in range(FOLDS):
+        found[folds == fold] = Ridge.fit(x[folds != fold], logs[folds != fold]).predict(x[folds == fold])
+    return found
 
 
 def by_family(units: Sequence[Unit]) -> dict[str, np.ndarray]:
