@@ -46,8 +46,6 @@ class BidirectionalCrossAttention(Mixer):
         grid: Grid | None,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         latents: int = LATENTS,
         ratio: float = RATIO,
     ):

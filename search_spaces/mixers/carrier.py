@@ -50,8 +50,6 @@ class CarrierAttention(Mixer):
         grid: Grid,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         divisions: int = DIVISIONS,
         window: int | None = None,
         carriers: int = CARRIERS,

@@ -45,10 +45,10 @@ class KeyDictionary(Mixer):
         dim: int,
         num_heads: int,
         grid: Grid | None,
+        tokens: int,
+        prefix: int = 0,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         keep: float = KEEP,
     ):
         super().__init__()

@@ -43,10 +43,9 @@ class LessAttention(Mixer):
         dim: int,
         num_heads: int,
         grid: Grid | None,
-        given: bool = True,
-        wanted: bool = False,
-        tokens: int = 0,
+        tokens: int,
         prefix: int = 0,
+        wanted: bool = False,
         transform: Transform = "full",
         rank: int = RANK,
     ):

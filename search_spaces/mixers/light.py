@@ -50,9 +50,7 @@ class LightAttention(Mixer):
         shared: bool = False,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
-    ):  # tokens and prefix are told to all that recall; here the grid says enough
+    ):
         super().__init__()
         h, w = coarse_grid(grid, reduction, "pad")
         self.grid, self.num_heads = grid, num_heads

@@ -47,8 +47,6 @@ class MessengerAttention(Mixer):
         grid: Grid,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         divisions: int = DIVISIONS,
         window: int | None = None,
         regions: int = REGIONS,
