@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.ffn.mlp import Mlp
 from search_spaces.layer import Layer
-from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer
+from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.softmax import SoftmaxAttention
 from search_spaces.taxonomy import About
 
@@ -151,10 +152,9 @@ def _join(x: Tensor) -> Tensor:
 
 
 def _stream_cost(shape: Shape, latents: int, ratio: float) -> Cost:
-    """Of what only latents that are wanted go through."""
-    c, h, hidden = shape.dim, shape.heads, int(ratio * shape.dim)
-    mlp = costs.linear(latents, c, hidden) + costs.linear(latents, hidden, c)
-    total = costs.matmul(h, latents, shape.length, shape.head_dim) + costs.linear(latents, c, c)
-    total += (mlp + costs.norm(c)) * 2 + costs.norm(c)
-    total += costs.linear(latents, c, 3 * c) + costs.linear(latents, c, c)
-    return total + costs.attention(h, latents, latents, shape.head_dim)
+    """Of what only latents that are wanted go through: the way out of the exchange, then the stream."""
+    c = shape.dim
+    among = Shape(dim=c, heads=shape.heads, head_dim=shape.head_dim, grid=None, tokens=latents)
+    total = costs.matmul(shape.heads, latents, shape.length, shape.head_dim) + costs.linear(latents, c, c)
+    total += Mlp.cost(dim=c, tokens=latents, prefix=0, ratio=ratio) * 2 + costs.norm(c) * 3
+    return total + mixer_cost((Atom("softmax"),), 1.0, among)

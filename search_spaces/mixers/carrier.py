@@ -1,18 +1,18 @@
 """Windows led by carriers, which attend to each other across the map (hierarchical attention of FasterViT:
 Hatamizadeh et al., ICLR 2024, arXiv 2306.06189)."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.ffn.mlp import Mlp
 from search_spaces.layer import Layer, to_map, to_tokens
-from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer
+from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.led_windows import LedAttention, LedWindows, led_cost
 from search_spaces.mixers.softmax import LONGEST, PositionedAttention
 from search_spaces.mixers.windows import GroupAttention, group_count, group_size
@@ -159,10 +159,8 @@ def _sides(shape: Shape, params: dict[str, Any]) -> tuple[Grid, Grid]:
 
 
 def _stream_cost(shape: Shape, across: Grid, ratio: float) -> Cost:
-    count, dim, hidden = across[0] * across[1], shape.dim, int(ratio * shape.dim)
+    count, dim = across[0] * across[1], shape.dim
+    carriers = Shape(dim=dim, heads=shape.heads, head_dim=shape.head_dim, grid=across, tokens=count)
     place = costs.linear(count, 2, HIDDEN) + costs.linear(count, HIDDEN, dim, bias=False)
-    among = costs.linear(count, dim, 3 * dim) + costs.linear(count, dim, dim)
-    among += costs.attention(shape.heads, count, count, shape.head_dim)
-    among += LogContinuousBias.cost(replace(shape, grid=across, tokens=count, prefix=0))
-    mlp = costs.linear(count, dim, hidden) + costs.linear(count, hidden, dim)
-    return place + costs.norm(dim) * 2 + among + mlp
+    among = mixer_cost((Atom("softmax", position="log_cpb"),), 1.0, carriers)
+    return place + costs.norm(dim) * 2 + among + Mlp.cost(dim=dim, tokens=count, prefix=0, ratio=ratio)
