@@ -15,11 +15,11 @@ from search_spaces.layer import Layer, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.led_windows import LedAttention, LedWindows, led_cost
 from search_spaces.mixers.softmax import LONGEST, PositionedAttention
-from search_spaces.mixers.windows import GroupAttention, group_count, group_size
+from search_spaces.mixers.windows import DIVISIONS, GroupAttention, group_layout
 from search_spaces.score_positions.log_cpb import LogContinuousBias
 from search_spaces.taxonomy import About
 
-DIVISIONS, CARRIERS, RATIO, HIDDEN = 2, 1, 4, 512
+CARRIERS, RATIO, HIDDEN = 1, 4, 512
 
 
 @MIXERS.register("carrier")
@@ -90,7 +90,7 @@ class CarrierAttention(Mixer):
         problem = GroupAttention.check(shape, **{k: v for k, v in params.items() if k in ("divisions", "window")})
         if problem is not None:
             return problem
-        (high, wide), (rows, columns) = _sides(shape, params)
+        (high, wide), (rows, columns) = group_layout(shape, params)
         side = params.get("carriers", CARRIERS)
         if not 1 <= side < min(high, wide):
             return f"{side}x{side} carriers in windows of {high}x{wide}; choose between 1 and {min(high, wide) - 1}"
@@ -99,7 +99,7 @@ class CarrierAttention(Mixer):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        size, (rows, columns) = _sides(shape, params)
+        size, (rows, columns) = group_layout(shape, params)
         side = params.get("carriers", CARRIERS)
         total = costs.norm(shape.dim) + led_cost(shape, size, side**2, LogContinuousBias)
         total += _stream_cost(shape, (rows * side, columns * side), params.get("ratio", RATIO))
@@ -149,13 +149,6 @@ class PlaceEmbedding(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.fc2(F.relu(self.fc1(self.places)))
-
-
-def _sides(shape: Shape, params: dict[str, Any]) -> tuple[Grid, Grid]:
-    """Of a window in tokens, and of the map in windows."""
-    assert shape.grid is not None
-    size = group_size(shape.grid, params.get("divisions", DIVISIONS), params.get("window"))
-    return size, group_count(shape.grid, size)
 
 
 def _stream_cost(shape: Shape, across: Grid, ratio: float) -> Cost:
