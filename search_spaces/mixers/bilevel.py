@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import to_map, to_tokens
+from search_spaces.layer import split_heads, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.mixers.windows import group_count, group_layout, group_size
 from search_spaces.taxonomy import About
@@ -87,7 +87,7 @@ class BilevelRouting(Mixer):
     def _attend(self, q: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
         """q (B, G, S, d), kv (B, G, M, d + C) -> (B, G, S, C)."""
         k, v = kv.split([self.qk_dim, kv.shape[3] - self.qk_dim], dim=3)
-        q, k, v = (t.flatten(0, 1).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        q, k, v = (split_heads(t.flatten(0, 1), self.num_heads) for t in (q, k, v))
         allowed = None if mask is None else mask.flatten(0, 1)[:, None, None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=self.qk_dim**-0.5)
         return out.transpose(1, 2).flatten(2).unflatten(0, kv.shape[:2])

@@ -9,7 +9,7 @@ from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.ffn.mlp import Mlp
-from search_spaces.layer import Layer
+from search_spaces.layer import Layer, split_heads
 from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.softmax import SoftmaxAttention
 from search_spaces.taxonomy import About
@@ -130,20 +130,16 @@ class Exchange(Layer):
 
     def forward(self, x: Tensor, latents: Tensor) -> tuple[Tensor | None, Tensor | None]:
         of_tokens, of_latents = self.rv_tokens(x), self.rv_latents(latents)
-        r, r_latents = self._heads(of_tokens[..., : self.width]), self._heads(of_latents[..., : self.width])
+        r, r_latents = (split_heads(t[..., : self.width], self.num_heads) for t in (of_tokens, of_latents))
         scores = r_latents @ r.transpose(2, 3) * r.shape[3] ** -0.5  # (B, h, M, L)
         for_tokens = for_latents = None
         if self.proj_tokens is not None:
-            v = self._heads(of_latents[..., self.width :])
+            v = split_heads(of_latents[..., self.width :], self.num_heads)
             for_tokens = self.proj_tokens(_join(scores.softmax(dim=2).transpose(2, 3) @ v))
         if self.proj_latents is not None:
-            v = self._heads(of_tokens[..., self.width :])
+            v = split_heads(of_tokens[..., self.width :], self.num_heads)
             for_latents = self.proj_latents(_join(scores.softmax(dim=3) @ v))
         return for_tokens, for_latents
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, L, width) -> (B, h, L, d)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 def _join(x: Tensor) -> Tensor:
