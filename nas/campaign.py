@@ -160,13 +160,8 @@ def differences(old: Campaign, new: Campaign) -> list[str]:
     return [f"{k}: {_shown(before.get(k, _ABSENT))} -> {_shown(after.get(k, _ABSENT))}" for k in changed]
 
 
-def resumable_changes(old: Campaign, new: Campaign) -> list[str]:
-    """The differences that `--resume` accepts: budget, execution other than the device, and name."""
-    return [line for line in differences(old, new) if _resumable(line)]
-
-
 def refused_changes(old: Campaign, new: Campaign) -> list[str]:
-    """The differences that make it another campaign."""
+    """The differences that make it another campaign: all but budget, execution other than the device, and name."""
     return [line for line in differences(old, new) if not _resumable(line)]
 
 

@@ -16,7 +16,7 @@ from nas.session import Setup, prepare
 from search_spaces.mixers import MIXERS
 from search_spaces.structures import BRIDGES, FUSIONS
 from search_spaces.vit import SPACES, make_space
-from search_spaces.zoo import ZOO
+from search_spaces.zoo import ZOO, ZooEntry
 
 
 def describe(config: str) -> dict[str, Any]:
@@ -51,18 +51,21 @@ def describe(config: str) -> dict[str, Any]:
 
 def load_architecture(config: str) -> tuple[Genotype, dict[str, Any], str]:
     """The genotype, the input and the name of a config file or a zoo network."""
+    found = find_architecture(config)
+    if isinstance(found, ZooEntry):
+        size, classes = found.image_size, found.classes
+        return found.build(size), {"image_size": size, "in_chans": 3, "classes": classes}, config
+    inputs = {"image_size": found.input.image_size, "in_chans": found.input.in_chans, "classes": len(found.classes)}
+    return found.network, inputs, found.name
+
+
+def find_architecture(config: str) -> ZooEntry | ArchitectureConfig:
+    """What a path to a config file, or else the name of a zoo network, stands for. Raises UserError for neither."""
     if config in ZOO and not Path(config).exists():
-        entry = ZOO[config]
-        return (
-            entry.build(entry.image_size),
-            {"image_size": entry.image_size, "in_chans": 3, "classes": entry.classes},
-            config,
-        )
+        return ZOO[config]
     if not Path(config).exists() and not config.endswith((".yaml", ".yml")):
         raise unknown("config file or zoo network", config, ZOO)
-    read = read_config(Path(config))
-    inputs = {"image_size": read.input.image_size, "in_chans": read.input.in_chans, "classes": len(read.classes)}
-    return Genotype.from_json(read.genotype), inputs, read.name
+    return read_config(config)
 
 
 _CLASSED: dict[str, Registry[Any]] = {"mixer": MIXERS, "fusion": FUSIONS, "bridge": BRIDGES}

@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 
 from evaluators.data import Dataset, load_dataset
 from evaluators.head_diversity import LayerHeads, measure_heads
-from nas.architecture import ArchitectureConfig, read_config
-from nas.errors import UserError, unknown
+from nas.architecture import ArchitectureConfig
+from nas.description import find_architecture
+from nas.errors import UserError
 from nas.listing import print_rows
 from nas.worker import resolve_device
 from search_spaces.files import load
 from search_spaces.model import Network, build
-from search_spaces.zoo import ZOO
+from search_spaces.zoo import ZooEntry
 from search_spaces.zoo.checkpoints import load_checkpoint
 
 LEGEND = """
@@ -36,16 +37,19 @@ def report_heads(config: str, *, weights: Path | None = None, data: str | None =
     weights: a file instead of the one that the config names. data: by default what the network was trained on.
     Raises UserError for what cannot be read, for a network without heads and when no data are named.
     """
-    opened = _zoo_network if config in ZOO and not Path(config).exists() else _config_network
-    network, pictures, used = opened(config, weights, data)
+    found = find_architecture(config)
+    if isinstance(found, ZooEntry):
+        network, pictures, used = _zoo_network(found, weights, data)
+    else:
+        network, pictures, used = _config_network(found, config, weights, data)
     layers = measure_heads(network, pictures, device=resolve_device("auto"))
     if not layers:
         raise UserError(f"{config}: none of its mechanisms has heads")
     fresh = () if used else (f"{config}: no weights are named, so these are the heads before any training",)
     for note in (*pictures.notes, *fresh):
         print(note, file=sys.stderr)
-    found = [asdict(layer) | _spread(layer) for layer in layers]
-    return {"config": config, "weights": used, "data": pictures.name, "layers": found}
+    rows = [asdict(layer) | _spread(layer) for layer in layers]
+    return {"config": config, "weights": used, "data": pictures.name, "layers": rows}
 
 
 def print_heads(report: dict[str, Any]) -> None:
@@ -56,10 +60,9 @@ def print_heads(report: dict[str, Any]) -> None:
     print(LEGEND)
 
 
-def _config_network(path: str, weights: Path | None, data: str | None) -> tuple[Network, Dataset, str | None]:
-    if not Path(path).exists() and not path.endswith((".yaml", ".yml")):
-        raise unknown("config file or zoo network", path, ZOO)
-    config = read_config(path)
+def _config_network(
+    config: ArchitectureConfig, path: str, weights: Path | None, data: str | None
+) -> tuple[Network, Dataset, str | None]:
     pictures = _pictures(config, path, data)
     if weights is not None:
         return _filled(config, weights), pictures, str(weights)
@@ -68,11 +71,10 @@ def _config_network(path: str, weights: Path | None, data: str | None) -> tuple[
     return config.build(), pictures, None
 
 
-def _zoo_network(name: str, weights: Path | None, data: str | None) -> tuple[Network, Dataset, str | None]:
-    entry = ZOO[name]
-    pictures = load_dataset(_named(data, name), image_size=entry.image_size, in_chans=3)
+def _zoo_network(entry: ZooEntry, weights: Path | None, data: str | None) -> tuple[Network, Dataset, str | None]:
+    pictures = load_dataset(_named(data, entry.name), image_size=entry.image_size, in_chans=3)
     if weights is not None:
-        return load_checkpoint(name, weights), pictures, str(weights)
+        return load_checkpoint(entry.name, weights), pictures, str(weights)
     genotype = entry.build(entry.image_size)
     return build(genotype, image_size=entry.image_size, classes=entry.classes), pictures, None
 

@@ -46,6 +46,11 @@ def split_prefix(x: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     return x[:, :prefix], x[:, prefix:]
 
 
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, L, h·d) -> (B, h, L, d), heads of consecutive channels. A view."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
 def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Patch tokens (B, N, C) in row order -> feature map (B, C, H, W). A view."""
     return x.transpose(1, 2).unflatten(2, grid)

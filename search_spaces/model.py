@@ -212,7 +212,8 @@ class Network(Layer):
         outputs = []
         for stage in self.stages:
             x = stage(x)
-            outputs.append(x)
+            if self.bridge is not None:
+                outputs.append(x)
         return x if self.bridge is None else self.bridge(outputs)
 
     def init_weights(self) -> None:

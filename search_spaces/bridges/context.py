@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from search_spaces import costs
 from search_spaces.costs import Cost
 from search_spaces.ffn.mix import MixFeedForward
-from search_spaces.layer import Layer
+from search_spaces.layer import Layer, split_heads
 from search_spaces.mixers.spatial_reduction import StridedMap, coarse_grid
 from search_spaces.parts import Grid, Identity
 from search_spaces.structures import BRIDGES, Bridge
@@ -113,7 +113,7 @@ class ContextLayer(Layer):
         return self.norm_keys(pack([coarse(m) for coarse, m in zip(self.coarse, maps, strict=True)], self.width))
 
     def _attend(self, x: Tensor, keys: Tensor) -> Tensor:
-        q = self.q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        q = split_heads(self.q(x), self.heads)
         k, v = self.kv(keys).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 

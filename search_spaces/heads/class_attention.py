@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost
-from search_spaces.layer import Layer
+from search_spaces.layer import Layer, split_heads
 from search_spaces.parts import HEADS, Head, make_norm
 
 
@@ -92,9 +92,6 @@ class ClassAttention(Layer):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (self._split(t) for t in (self.q(x[:, :1]), self.k(x), self.v(x)))
+        q, k, v = (split_heads(t, self.num_heads) for t in (self.q(x[:, :1]), self.k(x), self.v(x)))
         read = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return self.proj(read.transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)

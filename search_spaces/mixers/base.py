@@ -5,9 +5,10 @@ the norm and the layer scale belong to the block. A Core is a mixer without proj
 reduce and weigh. `Attention` owns W_q, W_k, W_v, W_o and hands each core its heads, so two cores may share one layer.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +29,8 @@ Memory = dict[str, Tensor]  # what blocks of a stage leave for those after them,
 class Mixer(Layer):
     """Base of the token mixers. Subclasses are built as cls(dim=, num_heads=, grid=, **params).
 
-    Those that recall something are built with given=, wanted=, tokens= and prefix= besides (see Shape) and
-    called as mixer(x, memory); numbered ones with layer=, the number of their block in the network, from 0.
+    A constructor that names tokens, prefix, given or wanted is told them besides (see Shape), one that names layer the
+    number of the block in the network, from 0. Those that recall something are called as mixer(x, memory).
     """
 
     about: ClassVar[About]
@@ -43,7 +44,6 @@ class Mixer(Layer):
     recalls: ClassVar[str] = ""  # what of it, left by an earlier block, it works on; "output": of the block before
     blind: ClassVar[bool] = False  # does not look at the tokens of its own block, which then norms nothing for it
     one_stream: ClassVar[bool] = False  # blocks of a stage pass one thing on, so they share their parameters' values
-    numbered: ClassVar[bool] = False
     rule: ClassVar[str] = "V13"  # number of the validity rule that check() stands for
     hidden_macs: ClassVar[bool] = False  # some products are element-wise: counted by cost, unseen by PyTorch's counter
 
@@ -71,6 +71,9 @@ class Mixer(Layer):
     def cost(cls, shape: Shape, **params: Any) -> Cost:
         """Exact cost of the whole mixer, projections included."""
         raise NotImplementedError
+
+
+M = TypeVar("M", bound=Mixer)
 
 
 class Core(Mixer):
@@ -116,6 +119,8 @@ class Core(Mixer):
 
 
 MIXERS: Registry[type[Mixer]] = Registry("mixer")
+PLACE = ("tokens", "prefix", "given", "wanted", "layer")  # what a constructor may name of where its block stands
+TAKEN = {"dim", "num_heads", "head_dim", "grid", *PLACE}  # not for a config to set
 SHARED = {"qkv_bias": True, "proj_bias": True}  # parameters of the projections around a core, with their defaults
 
 
@@ -200,15 +205,14 @@ def shared_heads(atoms: tuple[Atom, ...], share: float, heads: int) -> tuple[int
 
 def build_mixer(atoms: tuple[Atom, ...], share: float, shape: Shape, layer: int = 0) -> Layer:
     """One mixer, or two cores under shared projections. layer: the number of the block in the network, from 0."""
+    for atom in atoms:
+        _refuse_place(atom)
     kind = MIXERS[atoms[0].kind]
     if not issubclass(kind, Core):
-        recalled = _recalled(shape) if kind.recalls else {}
-        return kind(
-            dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **_place(kind, layer), **recalled, **atoms[0].params
-        )
+        return _placed(kind, shape, layer, atoms[0].params)
     parts = _core_parts(atoms, share, shape.heads)
     cores = [
-        core(dim=shape.dim, num_heads=heads, head_dim=shape.head_dim, grid=shape.grid, **_place(core, layer), **params)
+        _placed(core, replace(shape, heads=heads), layer, {"head_dim": shape.head_dim, **params})
         for core, heads, params in parts
     ]
     if len(cores) > 1 and any(core.sees_pads for core in cores):
@@ -229,12 +233,28 @@ def normed(atoms: tuple[Atom, ...], after: bool) -> bool:
     return atoms[0].kind != "none" and (after or not MIXERS[atoms[0].kind].blind)
 
 
-def _recalled(shape: Shape) -> dict[str, Any]:
-    return {"given": shape.given, "wanted": shape.wanted, "tokens": shape.tokens, "prefix": shape.prefix}
+def _placed(kind: type[M], shape: Shape, layer: int, params: dict[str, Any]) -> M:
+    """Built with these parameters and, of where its block stands, with what the constructor names."""
+    place = {name: layer if name == "layer" else getattr(shape, name) for name in _named(kind) if name in PLACE}
+    return kind(dim=shape.dim, num_heads=shape.heads, grid=shape.grid, **place, **params)
 
 
-def _place(kind: type[Mixer], layer: int) -> dict[str, int]:
-    return {"layer": layer} if kind.numbered else {}
+def _named(kind: type[Mixer]) -> tuple[str, ...]:
+    """The parameters of a mixer's constructor."""
+    parameters = inspect.signature(kind).parameters.values()
+    return tuple(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+
+
+def _refuse_place(atom: Atom) -> None:
+    """A config names a mixer's own parameters alone. Raises UserError."""
+    kind = MIXERS[atom.kind]
+    taken = [name for name in atom.params if name in TAKEN]
+    if not taken:
+        return
+    shared = SHARED if issubclass(kind, Core) else {}
+    own = sorted({*_named(kind), *kind.search, *shared} - TAKEN)
+    choices = f"set others, such as {', '.join(own)}" if own else f"{atom.kind} has nothing to set"
+    raise UserError(f"{atom}: {taken[0]} follows from the size and the place of the block; {choices}")
 
 
 def mixer_cost(atoms: tuple[Atom, ...], share: float, shape: Shape) -> Cost:

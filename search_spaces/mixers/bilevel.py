@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import to_map, to_tokens
+from search_spaces.layer import split_heads, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
-from search_spaces.mixers.windows import group_count, group_size
+from search_spaces.mixers.windows import group_count, group_layout, group_size
 from search_spaces.taxonomy import About
 
 DIVISIONS, ROUTES, KERNEL = 4, 4, 3
@@ -87,7 +87,7 @@ class BilevelRouting(Mixer):
     def _attend(self, q: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
         """q (B, G, S, d), kv (B, G, M, d + C) -> (B, G, S, C)."""
         k, v = kv.split([self.qk_dim, kv.shape[3] - self.qk_dim], dim=3)
-        q, k, v = (t.flatten(0, 1).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        q, k, v = (split_heads(t.flatten(0, 1), self.num_heads) for t in (q, k, v))
         allowed = None if mask is None else mask.flatten(0, 1)[:, None, None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=self.qk_dim**-0.5)
         return out.transpose(1, 2).flatten(2).unflatten(0, kv.shape[:2])
@@ -110,7 +110,7 @@ class BilevelRouting(Mixer):
     def check(cls, shape: Shape, **params: Any) -> str | None:
         if shape.grid is None:
             return "regions need the grid, which a token reduction has scattered"
-        (high, wide), (rows, columns) = _layout(shape, params)
+        (high, wide), (rows, columns) = group_layout(shape, params, DIVISIONS)
         routes = params.get("routes", ROUTES)
         if min(high, wide) < 2:
             return f"regions of {high}x{wide} tokens on a map of {shape.grid[0]}x{shape.grid[1]}; at least 2x2"
@@ -120,7 +120,7 @@ class BilevelRouting(Mixer):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        (high, wide), (rows, columns) = _layout(shape, params)
+        (high, wide), (rows, columns) = group_layout(shape, params, DIVISIONS)
         tokens, regions = high * wide, rows * columns
         d, heads = params.get("qk_dim") or shape.dim, shape.heads
         keys = params.get("routes", ROUTES) * tokens
@@ -130,10 +130,3 @@ class BilevelRouting(Mixer):
         if kernel := params.get("kernel", KERNEL):
             total += costs.depthwise(shape.tokens, shape.dim, kernel)
         return total
-
-
-def _layout(shape: Shape, params: dict[str, Any]) -> tuple[Grid, Grid]:
-    """Tokens of a region and regions of the map, along each side."""
-    assert shape.grid is not None
-    size = group_size(shape.grid, params.get("divisions", DIVISIONS), None)
-    return size, group_count(shape.grid, size)

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.ffn.mlp import Mlp
-from search_spaces.layer import Layer
-from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer
+from search_spaces.layer import Layer, split_heads
+from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.softmax import SoftmaxAttention
 from search_spaces.taxonomy import About
 
@@ -46,8 +47,6 @@ class BidirectionalCrossAttention(Mixer):
         grid: Grid | None,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         latents: int = LATENTS,
         ratio: float = RATIO,
     ):
@@ -131,20 +130,16 @@ class Exchange(Layer):
 
     def forward(self, x: Tensor, latents: Tensor) -> tuple[Tensor | None, Tensor | None]:
         of_tokens, of_latents = self.rv_tokens(x), self.rv_latents(latents)
-        r, r_latents = self._heads(of_tokens[..., : self.width]), self._heads(of_latents[..., : self.width])
+        r, r_latents = (split_heads(t[..., : self.width], self.num_heads) for t in (of_tokens, of_latents))
         scores = r_latents @ r.transpose(2, 3) * r.shape[3] ** -0.5  # (B, h, M, L)
         for_tokens = for_latents = None
         if self.proj_tokens is not None:
-            v = self._heads(of_latents[..., self.width :])
+            v = split_heads(of_latents[..., self.width :], self.num_heads)
             for_tokens = self.proj_tokens(_join(scores.softmax(dim=2).transpose(2, 3) @ v))
         if self.proj_latents is not None:
-            v = self._heads(of_tokens[..., self.width :])
+            v = split_heads(of_tokens[..., self.width :], self.num_heads)
             for_latents = self.proj_latents(_join(scores.softmax(dim=3) @ v))
         return for_tokens, for_latents
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, L, width) -> (B, h, L, d)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 def _join(x: Tensor) -> Tensor:
@@ -153,10 +148,9 @@ def _join(x: Tensor) -> Tensor:
 
 
 def _stream_cost(shape: Shape, latents: int, ratio: float) -> Cost:
-    """Of what only latents that are wanted go through."""
-    c, h, hidden = shape.dim, shape.heads, int(ratio * shape.dim)
-    mlp = costs.linear(latents, c, hidden) + costs.linear(latents, hidden, c)
-    total = costs.matmul(h, latents, shape.length, shape.head_dim) + costs.linear(latents, c, c)
-    total += (mlp + costs.norm(c)) * 2 + costs.norm(c)
-    total += costs.linear(latents, c, 3 * c) + costs.linear(latents, c, c)
-    return total + costs.attention(h, latents, latents, shape.head_dim)
+    """Of what only latents that are wanted go through: the way out of the exchange, then the stream."""
+    c = shape.dim
+    among = Shape(dim=c, heads=shape.heads, head_dim=shape.head_dim, grid=None, tokens=latents)
+    total = costs.matmul(shape.heads, latents, shape.length, shape.head_dim) + costs.linear(latents, c, c)
+    total += Mlp.cost(dim=c, tokens=latents, prefix=0, ratio=ratio) * 2 + costs.norm(c) * 3
+    return total + mixer_cost((Atom("softmax"),), 1.0, among)

@@ -1,25 +1,25 @@
 """Windows led by carriers, which attend to each other across the map (hierarchical attention of FasterViT:
 Hatamizadeh et al., ICLR 2024, arXiv 2306.06189)."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.ffn.mlp import Mlp
 from search_spaces.layer import Layer, to_map, to_tokens
-from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer
+from search_spaces.mixers.base import MIXERS, Attention, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.led_windows import LedAttention, LedWindows, led_cost
 from search_spaces.mixers.softmax import LONGEST, PositionedAttention
-from search_spaces.mixers.windows import GroupAttention, group_count, group_size
+from search_spaces.mixers.windows import DIVISIONS, GroupAttention, group_layout
 from search_spaces.score_positions.log_cpb import LogContinuousBias
 from search_spaces.taxonomy import About
 
-DIVISIONS, CARRIERS, RATIO, HIDDEN = 2, 1, 4, 512
+CARRIERS, RATIO, HIDDEN = 1, 4, 512
 
 
 @MIXERS.register("carrier")
@@ -50,8 +50,6 @@ class CarrierAttention(Mixer):
         grid: Grid,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         divisions: int = DIVISIONS,
         window: int | None = None,
         carriers: int = CARRIERS,
@@ -92,7 +90,7 @@ class CarrierAttention(Mixer):
         problem = GroupAttention.check(shape, **{k: v for k, v in params.items() if k in ("divisions", "window")})
         if problem is not None:
             return problem
-        (high, wide), (rows, columns) = _sides(shape, params)
+        (high, wide), (rows, columns) = group_layout(shape, params)
         side = params.get("carriers", CARRIERS)
         if not 1 <= side < min(high, wide):
             return f"{side}x{side} carriers in windows of {high}x{wide}; choose between 1 and {min(high, wide) - 1}"
@@ -101,7 +99,7 @@ class CarrierAttention(Mixer):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        size, (rows, columns) = _sides(shape, params)
+        size, (rows, columns) = group_layout(shape, params)
         side = params.get("carriers", CARRIERS)
         total = costs.norm(shape.dim) + led_cost(shape, size, side**2, LogContinuousBias)
         total += _stream_cost(shape, (rows * side, columns * side), params.get("ratio", RATIO))
@@ -153,18 +151,9 @@ class PlaceEmbedding(Layer):
         return x + self.fc2(F.relu(self.fc1(self.places)))
 
 
-def _sides(shape: Shape, params: dict[str, Any]) -> tuple[Grid, Grid]:
-    """Of a window in tokens, and of the map in windows."""
-    assert shape.grid is not None
-    size = group_size(shape.grid, params.get("divisions", DIVISIONS), params.get("window"))
-    return size, group_count(shape.grid, size)
-
-
 def _stream_cost(shape: Shape, across: Grid, ratio: float) -> Cost:
-    count, dim, hidden = across[0] * across[1], shape.dim, int(ratio * shape.dim)
+    count, dim = across[0] * across[1], shape.dim
+    carriers = Shape(dim=dim, heads=shape.heads, head_dim=shape.head_dim, grid=across, tokens=count)
     place = costs.linear(count, 2, HIDDEN) + costs.linear(count, HIDDEN, dim, bias=False)
-    among = costs.linear(count, dim, 3 * dim) + costs.linear(count, dim, dim)
-    among += costs.attention(shape.heads, count, count, shape.head_dim)
-    among += LogContinuousBias.cost(replace(shape, grid=across, tokens=count, prefix=0))
-    mlp = costs.linear(count, dim, hidden) + costs.linear(count, hidden, dim)
-    return place + costs.norm(dim) * 2 + among + mlp
+    among = mixer_cost((Atom("softmax", position="log_cpb"),), 1.0, carriers)
+    return place + costs.norm(dim) * 2 + among + Mlp.cost(dim=dim, tokens=count, prefix=0, ratio=ratio)

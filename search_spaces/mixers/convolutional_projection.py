@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer, split_prefix, to_map, to_tokens
+from search_spaces.layer import Layer, split_heads, split_prefix, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.mixers.softmax import LONGEST
 from search_spaces.mixers.spatial_reduction import check_reduction, coarse_grid
@@ -61,14 +61,11 @@ class ConvolutionalProjection(Mixer):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        q = self._heads(self.q(self.local_q(x)))
-        k = self._heads(self.k(self.local_k(x)))
-        v = self._heads(self.v(self.local_v(x)))
+        q = split_heads(self.q(self.local_q(x)), self.num_heads)
+        k = split_heads(self.k(self.local_k(x)), self.num_heads)
+        v = split_heads(self.v(self.local_v(x)), self.num_heads)
         out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return self.proj(out.transpose(1, 2).flatten(2))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
     @classmethod
     def check(cls, shape: Shape, **params: Any) -> str | None:

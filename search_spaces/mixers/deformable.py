@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer, to_map, to_tokens
+from search_spaces.layer import Layer, split_heads, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.mixers.softmax import LONGEST
 from search_spaces.taxonomy import About
@@ -67,7 +67,7 @@ class DeformableAttention(Mixer):
         kv = self.kv(to_tokens(self.points.sample(to_map(x, self.grid), points)))
         bias = None if self.table is None else self.table(points).to(q.dtype)
         k, v = kv.unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        heads = q.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        heads = split_heads(q, self.num_heads)
         out = F.scaled_dot_product_attention(heads, k, v, attn_mask=bias)
         out = torch.cat(out.unbind(1), dim=2)  # no view: its layout differs between attention kernels, also in ONNX
         if self.local is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
+from search_spaces.layer import split_heads
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.mixers.softmax import LONGEST
 from search_spaces.taxonomy import About
@@ -50,7 +51,7 @@ class DistanceBiasAttention(Mixer):
     index: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (self.heads, -1)).transpose(1, 2).split(self.widths, dim=3)
+        q, k, v = split_heads(self.qkv(x), self.heads).split(self.widths, dim=3)
         bias = self.table[:, self.index].unsqueeze(0).to(q.dtype)
         return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2))
 

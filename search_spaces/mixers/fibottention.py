@@ -58,7 +58,6 @@ class Fibottention(Core):
     reach = "global"  # by the background; masked, it reaches as far as the support
     takes_prefix = True
     hidden_macs = True
-    numbered = True
     inside: Tensor
     allowed: Tensor
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer, to_map, to_tokens
+from search_spaces.layer import Layer, split_heads, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.mixers.spatial_reduction import check_reduction, coarse_grid
 from search_spaces.mixers.window import WindowAttention
@@ -124,7 +124,7 @@ class LowFrequency(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         means = to_tokens(F.avg_pool2d(to_map(x, self.grid), self.window, ceil_mode=True))  # (B, M, C)
-        q = self.q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        q = split_heads(self.q(x), self.heads)
         k, v = self.kv(means).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 

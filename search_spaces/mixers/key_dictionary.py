@@ -2,15 +2,17 @@
 arXiv 2405.20008)."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.mixers.base import MIXERS, Grid, Memory, Mixer
+from search_spaces.mixers.base import MIXERS, Grid, Memory, Mixer, mixer_cost
 from search_spaces.mixers.softmax import LONGEST
 from search_spaces.taxonomy import About
 
@@ -45,10 +47,10 @@ class KeyDictionary(Mixer):
         dim: int,
         num_heads: int,
         grid: Grid | None,
+        tokens: int,
+        prefix: int = 0,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         keep: float = KEEP,
     ):
         super().__init__()
@@ -81,7 +83,5 @@ class KeyDictionary(Mixer):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        n = shape.length
-        total = costs.linear(n, shape.dim, 3 * shape.dim) + costs.linear(n, shape.dim, shape.dim)
-        total += costs.attention(shape.heads, n, n, shape.head_dim)
+        total = mixer_cost((Atom("softmax"),), 1.0, replace(shape, wanted=False))
         return total if shape.given else total + costs.matmul(1, shape.tokens, shape.dim, shape.tokens)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer
+from search_spaces.layer import Layer, split_heads
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.taxonomy import About
 
@@ -70,7 +70,7 @@ class CrossAttention(Layer):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        q = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2).expand(context.shape[0], -1, -1, -1)
+        q = split_heads(self.q(x), self.num_heads).expand(context.shape[0], -1, -1, -1)
         k, v = self.kv(context).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 

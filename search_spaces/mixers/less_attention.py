@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer
+from search_spaces.layer import Layer, split_heads
 from search_spaces.mixers.base import MIXERS, Grid, Memory, Mixer
 from search_spaces.taxonomy import About
 
@@ -43,10 +43,9 @@ class LessAttention(Mixer):
         dim: int,
         num_heads: int,
         grid: Grid | None,
-        given: bool = True,
-        wanted: bool = False,
-        tokens: int = 0,
+        tokens: int,
         prefix: int = 0,
+        wanted: bool = False,
         transform: Transform = "full",
         rank: int = RANK,
     ):
@@ -65,7 +64,7 @@ class LessAttention(Mixer):
             scores = self.of_queries(self.of_keys(scores).transpose(2, 3)).transpose(2, 3)
         if self.wanted:
             memory["scores"] = scores
-        v = self.v(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        v = split_heads(self.v(x), self.num_heads)
         return self.proj((scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
 
     @classmethod

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nas.genotype import Atom
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import to_map, to_tokens
+from search_spaces.layer import split_heads, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, SHARED, Grid, Memory, Mixer
 from search_spaces.mixers.spatial_reduction import check_reduction, coarse_grid
 from search_spaces.parts import Identity
@@ -50,9 +50,7 @@ class LightAttention(Mixer):
         shared: bool = False,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
-    ):  # tokens and prefix are told to all that recall; here the grid says enough
+    ):
         super().__init__()
         h, w = coarse_grid(grid, reduction, "pad")
         self.grid, self.num_heads = grid, num_heads
@@ -71,7 +69,7 @@ class LightAttention(Mixer):
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         coarse = to_tokens(self.norm(self.reduce(F.pad(to_map(x, self.grid), self.padding))))
-        q, k, v = (self._split(t) for t in (self.q(x), self.k(coarse), self.v(coarse)))
+        q, k, v = (split_heads(t, self.num_heads) for t in (self.q(x), self.k(coarse), self.v(coarse)))
         bias = self._bias(memory)
         mask = None if bias is None else bias.to(q.dtype)
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
@@ -84,9 +82,6 @@ class LightAttention(Mixer):
         if self.position_bias is not None:
             memory["position_bias"] = self.position_bias
         return memory["position_bias"]
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
     @classmethod
     def check(cls, shape: Shape, **params: Any) -> str | None:

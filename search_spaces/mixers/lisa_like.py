@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
+from search_spaces.layer import split_heads
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.score_positions.base import relative_index
 from search_spaces.taxonomy import About
@@ -56,7 +57,7 @@ class LisaLike(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k = self.qk(x).unflatten(2, (2, self.num_heads, self.rank)).permute(2, 0, 3, 1, 4).unbind(0)
-        v = self.v(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        v = split_heads(self.v(x), self.num_heads)
         counted = F.pad(v, (0, 1), value=1.0)  # the last channel adds up the weights
         sums = self._dense_sums if self.dense else self._fourier_sums
         means = [s[..., :-1] / (s[..., -1:] + EPSILON) for s in sums(F.elu(q) + 1, F.elu(k) + 1, counted)]

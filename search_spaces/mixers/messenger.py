@@ -10,11 +10,11 @@ from search_spaces import costs
 from search_spaces.costs import Cost, Shape
 from search_spaces.mixers.base import MIXERS, Grid, Memory, Mixer
 from search_spaces.mixers.led_windows import LedAttention, LedWindows, led_cost
-from search_spaces.mixers.windows import GroupAttention, group_count, group_size
+from search_spaces.mixers.windows import DIVISIONS, GroupAttention, group_layout, one_group
 from search_spaces.score_positions.table import TablePosition
 from search_spaces.taxonomy import About
 
-DIVISIONS, REGIONS = 2, 1
+REGIONS = 1
 
 
 @MIXERS.register("messenger")
@@ -47,8 +47,6 @@ class MessengerAttention(Mixer):
         grid: Grid,
         given: bool = False,
         wanted: bool = False,
-        tokens: int = 0,
-        prefix: int = 0,
         divisions: int = DIVISIONS,
         window: int | None = None,
         regions: int = REGIONS,
@@ -77,8 +75,7 @@ class MessengerAttention(Mixer):
             return problem
         if not shape.given and not shape.wanted:
             return "messengers carry nothing to a later block; let a stage have at least two of it"
-        assert shape.grid is not None
-        (rows, columns), regions = group_count(shape.grid, _size(shape.grid, params)), params.get("regions", REGIONS)
+        (_, (rows, columns)), regions = group_layout(shape, params), params.get("regions", REGIONS)
         if regions < 1 or rows % regions or columns % regions:
             return f"{rows}x{columns} windows do not fall into {regions}x{regions} regions"
         windows = rows * columns // regions**2
@@ -89,13 +86,11 @@ class MessengerAttention(Mixer):
     @classmethod
     def sees_all(cls, shape: Shape, **params: Any) -> bool:
         """With what the block before has put into the messengers."""
-        alone = shape.grid is not None and _size(shape.grid, params) == shape.grid
-        return alone or (shape.given and params.get("regions", REGIONS) == 1)
+        return one_group(shape, params) or (shape.given and params.get("regions", REGIONS) == 1)
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        assert shape.grid is not None
-        led = led_cost(shape, _size(shape.grid, params), 1, TablePosition)
+        led = led_cost(shape, group_layout(shape, params)[0], 1, TablePosition)
         total = costs.norm(shape.dim) + led + costs.weights(shape.heads)
         return total if shape.given else total + costs.weights(shape.dim)
 
@@ -122,7 +117,3 @@ def exchange(messengers: Tensor, count: Grid, regions: int) -> Tensor:
     x = messengers.unflatten(1, (regions, high, regions, wide)).transpose(2, 3).flatten(3, 4)  # (B, R, R, G, C)
     x = x.unflatten(4, (high * wide, -1)).transpose(3, 4).flatten(4)
     return x.unflatten(3, (high, wide)).transpose(2, 3).reshape(-1, rows * columns, channels)
-
-
-def _size(grid: Grid, params: dict[str, Any]) -> Grid:
-    return group_size(grid, params.get("divisions", DIVISIONS), params.get("window"))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
+from search_spaces.layer import split_heads
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.taxonomy import About
 
@@ -37,7 +38,7 @@ class TokenStatistics(Mixer):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        w = self.basis(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2).float()  # (B, h, N, d)
+        w = split_heads(self.basis(x), self.num_heads).float()  # (B, h, N, d)
         squares = w.square()
         share = self._share(squares)
         moments = (share * squares).sum(dim=2, keepdim=True) / (share.sum(dim=2, keepdim=True) + 1e-8)

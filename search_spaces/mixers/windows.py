@@ -21,6 +21,7 @@ from search_spaces.score_positions import ScorePosition, score_position, with_po
 from search_spaces.score_positions.base import relative_index, table_rows
 from search_spaces.score_positions.table import TablePosition, look_up
 
+DIVISIONS = 2
 MOST_PADDING = 1.3  # padded tokens over tokens; beyond it the window fits the map badly
 
 
@@ -51,7 +52,7 @@ class GroupAttention(Core):
         num_heads: int,
         head_dim: int,
         grid: Grid | None,
-        divisions: int = 2,
+        divisions: int = DIVISIONS,
         window: int | str | Grid | None = None,
         position_bias: bool = True,
         pads: str = "masked",
@@ -174,13 +175,13 @@ class GroupAttention(Core):
         if position is not None and position.alone:
             return f"position={params['position']} in groups of tokens; it is for softmax alone"
         try:
-            size = _size(shape.grid, params)
+            size, (rows, columns) = group_layout(shape, params)
         except UserError as error:
             return str(error)
         shift = params.get("shift")
         if shift is not None and not 0 < shift < min(size):
             return f"a shift of {shift} in windows of {size[0]}x{size[1]}; it lies between 0 and their side"
-        (high, wide), (rows, columns) = size, group_count(shape.grid, size)
+        high, wide = size
         if any(own < 2 <= side for own, side in zip(size, shape.grid, strict=True)):
             return f"groups of {high}x{wide} tokens on a map of {shape.grid[0]}x{shape.grid[1]}; at least 2x2"
         if high * wide > LONGEST:
@@ -192,7 +193,7 @@ class GroupAttention(Core):
 
     @classmethod
     def sees_all(cls, shape: Shape, **params: Any) -> bool:
-        return cls.reach == "global" or (shape.grid is not None and _size(shape.grid, params) == shape.grid)
+        return cls.reach == "global" or one_group(shape, params)
 
     @classmethod
     def simplify(cls, shape: Shape, atom: Atom) -> Atom:
@@ -202,12 +203,12 @@ class GroupAttention(Core):
         rest: dict[str, Any] = {} if biased else {"position_bias": False}
         if position not in (None, "table"):
             rest["position"] = position
-        if shape.grid is not None and _size(shape.grid, params) == shape.grid:
+        if one_group(shape, params):
             kept = {k: v for k, v in params.items() if k in SHARED}
             return Atom("softmax", **kept, **({"position": position or "table"} if biased else {}))
         if params.get("window") is None:
-            params = {"divisions": 2, **params}
-        if shape.grid is not None and not _padded(shape.grid, params):
+            params = {"divisions": DIVISIONS, **params}
+        if shape.grid is not None and not _padded(shape, params):
             params.pop("pads", None)
         if not cls.shifted:
             params.pop("shift", None)
@@ -215,9 +216,7 @@ class GroupAttention(Core):
 
     @classmethod
     def cost(cls, shape: Shape, **params: Any) -> Cost:
-        assert shape.grid is not None
-        size = _size(shape.grid, params)
-        rows, columns = group_count(shape.grid, size)
+        size, (rows, columns) = group_layout(shape, params)
         tokens = size[0] * size[1]
         attention = costs.attention(shape.heads * rows * columns, tokens, tokens, shape.head_dim)
         position = score_position(params.get("position"))
@@ -254,19 +253,28 @@ def group_count(grid: Grid, size: Grid) -> Grid:
     return -(-grid[0] // size[0]), -(-grid[1] // size[1])
 
 
+def group_layout(shape: Shape, params: dict[str, Any], divisions: int = DIVISIONS) -> tuple[Grid, Grid]:
+    """Tokens of a group and groups of the map, along each side. divisions: where the parameters name none."""
+    assert shape.grid is not None
+    clip = params.get("pads", "masked") == "masked"
+    size = group_size(shape.grid, params.get("divisions", divisions), params.get("window"), clip)
+    return size, group_count(shape.grid, size)
+
+
+def one_group(shape: Shape, params: dict[str, Any]) -> bool:
+    """Whether these parameters make one group of the whole map."""
+    return shape.grid is not None and group_layout(shape, params)[0] == shape.grid
+
+
 def group_shift(grid: Grid, size: Grid, shift: int | None = None) -> Grid:
     """Half a group, or `shift`, along each axis that holds more than one."""
     high, wide = (own // 2 if shift is None else shift for own in size)
     return high if size[0] < grid[0] else 0, wide if size[1] < grid[1] else 0
 
 
-def _size(grid: Grid, params: dict[str, Any]) -> Grid:
-    clip = params.get("pads", "masked") == "masked"
-    return group_size(grid, params.get("divisions", 2), params.get("window"), clip)
-
-
-def _padded(grid: Grid, params: dict[str, Any]) -> bool:
-    return any(side % own for side, own in zip(grid, _size(grid, params), strict=True))
+def _padded(shape: Shape, params: dict[str, Any]) -> bool:
+    size, count = group_layout(shape, params)
+    return shape.tokens != size[0] * count[0] * size[1] * count[1]
 
 
 def _axis_regions(side: int, padding: int, shift: int) -> tuple[Tensor, Tensor]:

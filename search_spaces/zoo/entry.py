@@ -67,7 +67,6 @@ def publish(
     )
 
 
-TWO_BRANCHES = "two branches of different patch sizes exchange class tokens side by side; a genotype has one branch"
 DECODER = "labels every pixel; a genotype ends in a classifier"
 NOT_EXPRESSED: dict[str, str] = {
     "msg_tiny": "a messenger token joins every window and passes every merging; extra tokens belong to the last stage",

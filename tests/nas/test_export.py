@@ -148,6 +148,7 @@ def test_config_builds_the_network_that_was_trained(run):
         ({"input": {"image_size": 16, "in_chans": 3, "mean": [0.0], "std": [1.0]}}, "input.mean: expected 3 numbers"),
         ({"genotype": {**PLAIN.to_json(), "topology": "flat"}}, "genotype.topology: unknown topology 'flat'"),
         ({"genotype": PLAIN.with_stage(0, a=Atom("softmaxx")).to_json()}, "unknown mixer 'softmaxx'; did you mean"),
+        ({"genotype": PLAIN.with_stage(0, a=Atom("bixt", given=True)).to_json()}, "a.yaml:.*: given follows from the"),
     ],
 )
 def test_a_wrong_config_is_refused_in_one_line(change, message, tmp_path):

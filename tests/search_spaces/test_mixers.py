@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.errors import UserError
 from nas.genotype import Atom
 from search_spaces.canonical import with_defaults
 from search_spaces.costs import Cost, Shape
 from search_spaces.mixers import MIXERS, build_mixer, mixer_cost
+from search_spaces.mixers.base import TAKEN
 from tests.search_spaces.counting import measured, randomised
 
 GRIDS = [(8, 8), (7, 5), (4, 4)]
@@ -92,6 +94,15 @@ def test_every_mixer_names_its_paper_and_fits_somewhere(name: str) -> None:
     assert re.fullmatch(r"\d{4}\.\d{5}", about.arxiv)
     assert all((about.paper, about.group, about.complexity, MIXERS[name].__doc__))
     assert any(fits(atom, shape(grid)) for atom in atoms_of(name) for grid in GRIDS)
+
+
+@pytest.mark.parametrize("taken", sorted(TAKEN))
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_config_cannot_set_what_follows_from_the_place_of_a_block(name: str, taken: str) -> None:
+    atom = Atom(name, **{taken: 1})
+    with pytest.raises(UserError, match=rf"^{re.escape(str(atom))}: {taken} follows from .*; ") as caught:
+        build_mixer((atom,), 1.0, shape((8, 8)))
+    assert all(key in str(caught.value) for key in MIXERS[name].search)
 
 
 @pytest.mark.parametrize(("atom", "at"), cases(*GRIDS))
