@@ -29,6 +29,8 @@ from evaluators.latency.noise import noise_ceiling
 from evaluators.prediction.scores import Scores, score
 
 BATCH = 20  # networks in memory at once
+WITH_MEMORY = 60  # networks whose peak memory is measured, all in the first session
+PHASES = ("inference", "training")
 SEED = 2**20  # of the test networks: none that a profile drew
 HEADER = "| predictor | within 5 % | within 10 % | RMSPE | Spearman | Kendall |\n|---|" + "---:|" * 5
 
@@ -68,7 +70,7 @@ def _tests(profile: DeviceProfile, path: Path, args: argparse.Namespace) -> list
             jobs = [network_job(str(i), subjects[i]) for _, i in chosen]
             measured = measure_isolated(
                 jobs, profile.conditions, LatencySettings(rounds=ROUNDS["tests"], warmup=2, seconds=60),
-                device=args.device, seed=start, memory=(), reference_ms=reference,
+                device=args.device, seed=start, memory=PHASES if start < WITH_MEMORY else (), reference_ms=reference,
             )  # fmt: skip
             for (session, i), found in zip(chosen, measured, strict=True):
                 done.append(network_record(subjects[i], "test", found, session))
@@ -98,7 +100,30 @@ def _report(profile: DeviceProfile, tests: list[NetworkRecord]) -> Iterator[str]
     if len(by_session) > 1:
         yield _row("one measurement for the next (noise ceiling)", noise_ceiling(list(by_session.values())).scores)
     yield f"\n{covered:.1%} inside the 90 % interval, median width {np.median(found.high / found.low):.3f} times"
+    yield from _memory(profile, [n for n in tests if n.memory])
     yield _speed(profile)
+
+
+def _memory(profile: DeviceProfile, tests: list[NetworkRecord]) -> Iterator[str]:
+    """Peak memory at the profile's batch, predicted and measured."""
+    if not tests:
+        return
+    yield "\n" + HEADER.replace("predictor", "peak memory")
+    for phase in PHASES:
+        found = [_memory_of(profile, n.subject, phase) for n in tests]
+        mean, low, high = np.array(found).T
+        measured = np.array([n.memory[phase] for n in tests])
+        covered = np.mean((low <= measured) & (measured <= high))
+        yield _row(f"{phase}, {len(tests)} networks, {covered:.0%} inside their interval", score(mean, measured))
+    yield ""
+
+
+def _memory_of(profile: DeviceProfile, s: Subject, phase: str) -> tuple[float, float, float]:
+    found = profile.memory_mb(
+        [s.genotype], image_size=s.image_size, in_chans=s.in_chans, classes=s.classes, phase=phase,
+        batch=profile.conditions.batch,
+    )  # fmt: skip
+    return float(found.mean[0]), float(found.low[0]), float(found.high[0])
 
 
 def _baselines(profile: DeviceProfile, subjects: list[Subject]) -> dict[str, np.ndarray]:
