@@ -7,7 +7,7 @@ import numpy as np
 
 from nas.errors import UserError
 from nas.genotype import Genotype
-from nas.objective import COSTS, METRICS, Constraint
+from nas.objective import COSTS, Constraint, metric_of
 from nas.samplers.base import Sampler
 from nas.trial import Trial
 from search_spaces.space import Code, Space
@@ -127,7 +127,7 @@ class Proposer:
         nearest = costs[binding.metric]
         raise UserError(
             f"constraints.{binding.metric}: nothing in the space satisfies {binding}; the nearest found has "
-            f"{nearest:.4g} {METRICS[binding.metric].unit}, so the limit must give by a factor of "
+            f"{nearest:.4g} {metric_of(binding.metric).unit}, so the limit must give by a factor of "
             f"{_factor(nearest, binding.bound)} (to about {nearest:.2g})"
         )
 

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nas.objective import METRICS, Objective
+from nas.objective import Objective, metric_of
 from nas.pareto import front_indices
 from nas.reporting.classes import colours_of, main_class
 from nas.reporting.extent import KEPT, at_the_edge, front_scale
@@ -18,6 +18,7 @@ from nas.reporting.theme import (
     NARROW,
     QUIET,
     axis_format,
+    field,
     finish,
     interval,
     legend,
@@ -150,7 +151,7 @@ def _area(x: alt.Scale, y: alt.Scale, width: float) -> PlotArea:
 
 def _staircase(x: Objective, y: Objective) -> alt.Chart:
     line = alt.Chart().mark_line(interpolate="step-after", color=INK, strokeWidth=1.5, opacity=0.55)
-    return line.transform_filter("datum.step").encode(x=f"{x.name}:Q", y=f"{y.name}:Q")
+    return line.transform_filter("datum.step").encode(x=field(x.name), y=field(y.name))
 
 
 def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Chart]:
@@ -166,11 +167,11 @@ def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Char
         measured = (
             rule.transform_filter(shown)
             .transform_filter(f"isValid(datum['{low}'])")
-            .encode(**{across: f"{other.name}:Q"})
+            .encode(**{across: field(other.name)})
         )
-        bars.append(measured.encode(**{channel: f"{low}:Q", f"{channel}2": f"{high}:Q"}))
+        bars.append(measured.encode(**{channel: field(low), f"{channel}2": field(high)}))
         bars += [
-            measured.mark_tick(color=QUIET, size=8, thickness=1.2).encode(**{channel: f"{end}:Q"})
+            measured.mark_tick(color=QUIET, size=8, thickness=1.2).encode(**{channel: field(end)})
             for end in (low, high)
         ]
     return bars
@@ -197,15 +198,15 @@ def _points(
         "datum.trial === picked", alt.value(stroke), alt.value(1 if "stroke" in look or not look["filled"] else 0)
     )
     names = [c.removesuffix(" text") for c in table.columns if c.endswith(" text")]
-    hover = [alt.Tooltip("name:N", title="Trial"), *(alt.Tooltip(f"{n} text:N", title=name_of(n)) for n in names)]
+    hover = [alt.Tooltip("name:N", title="Trial"), *(alt.Tooltip(field(f"{n} text", "N"), title=name_of(n)) for n in names)]
     hover += [alt.Tooltip("architecture:N", title="Architecture"), alt.Tooltip("class:N", title="Class")]
     return (
         alt.Chart()
         .mark_point(cursor="pointer", **look)
         .transform_filter(alt.datum.role == role)
         .encode(
-            x=alt.X(f"{x.name}:Q", scale=scales[x.name], axis=_axis(x.name)),
-            y=alt.Y(f"{y.name}:Q", scale=scales[y.name], axis=_axis(y.name)),
+            x=alt.X(field(x.name), scale=scales[x.name], axis=_axis(x.name)),
+            y=alt.Y(field(y.name), scale=scales[y.name], axis=_axis(y.name)),
             color=alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6)),
             strokeWidth=ring,
             tooltip=hover,
@@ -214,7 +215,7 @@ def _points(
 
 
 def _axis(metric: str) -> alt.Axis:
-    return alt.Axis(title=METRICS[metric].label, format=axis_format(metric), tickCount=6, labelOverlap="greedy")
+    return alt.Axis(title=metric_of(metric).label, format=axis_format(metric), tickCount=6, labelOverlap="greedy")
 
 
 def _labels(x: Objective, y: Objective, halo: str | None) -> alt.Chart:
@@ -224,5 +225,5 @@ def _labels(x: Objective, y: Objective, halo: str | None) -> alt.Chart:
     text = alt.Chart().mark_text(fontSize=11.5, baseline="middle", color=INK, **at, **edge)
     shown = alt.condition(f"datum.slim || width >= {NARROW}", alt.value(1), alt.value(0))
     return text.transform_filter("isValid(datum.align)").encode(
-        x=f"{x.name}:Q", y=f"{y.name}:Q", text="label:N", opacity=shown
+        x=field(x.name), y=field(y.name), text="label:N", opacity=shown
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from nas.errors import UserError
-from nas.objective import METRICS, losses
+from nas.objective import in_order, losses
 from nas.pareto import knee_index
 from nas.reporting.classes import main_class
 from nas.run import Run
@@ -70,10 +70,10 @@ def failures_table(run: Run) -> pd.DataFrame:
 def measurement_columns(run: Run) -> list[str]:
     """Every metric that some trial has, objectives first, each followed by its interval where one was measured."""
     objectives = [o.name for o in run.campaign.objective_list]
-    seen = {name for t in run.trials for name in t.values if name in METRICS}
+    seen = in_order(name for t in run.trials for name in t.values)
     with_interval = {name for t in run.trials for name in t.intervals}
     columns = []
-    for name in dict.fromkeys([*objectives, *(m for m in METRICS if m in seen)]):
+    for name in dict.fromkeys([*objectives, *seen]):
         columns += [name, f"{name}_low", f"{name}_high"] if name in with_interval else [name]
     return columns + (["test_accuracy"] if run.test_accuracy else [])
 
