@@ -75,7 +75,7 @@ def check_sources(sources: Mapping[str, SourceSettings], used: Mapping[str, str]
 
 
 def resolve_files(document: Document, folder: Path) -> None:
-    """Files of profiles as they are seen from the campaign's folder, or else from here; new ones go beside the campaign."""
+    """Files of profiles, seen from the campaign's folder or else from here; new ones go beside the campaign."""
     sources = document.data.get("sources")
     for entry in sources.values() if isinstance(sources, dict) else ():
         if isinstance(entry, dict) and isinstance(entry.get("file"), str) and entry["file"]:

@@ -116,9 +116,9 @@ def _with_labels(points: pd.DataFrame, x: Objective, y: Objective, scales: dict[
     wide, slim = (_area(scales[x.name], scales[y.name], width) for width in (WIDE, SLIM))
     sides = _placed(table, named, x, y, wide, [tuple(SIDES)] * len(named))
     kept = _placed(table, named, x, y, slim, [() if s is None else (s,) for s in sides])
-    for field in ("dx", "dy", "align"):
-        column = [None if s is None else getattr(SIDES[s], field) for s in sides]
-        table[field] = pd.Series(column, index=named.index, dtype=object).reindex(table.index)
+    for at in ("dx", "dy", "align"):
+        column = [None if s is None else getattr(SIDES[s], at) for s in sides]
+        table[at] = pd.Series(column, index=named.index, dtype=object).reindex(table.index)
     table.loc[named.index, "slim"] = [k is not None for k in kept]
     return table
 
@@ -198,7 +198,10 @@ def _points(
         "datum.trial === picked", alt.value(stroke), alt.value(1 if "stroke" in look or not look["filled"] else 0)
     )
     names = [c.removesuffix(" text") for c in table.columns if c.endswith(" text")]
-    hover = [alt.Tooltip("name:N", title="Trial"), *(alt.Tooltip(field(f"{n} text", "N"), title=name_of(n)) for n in names)]
+    hover = [
+        alt.Tooltip("name:N", title="Trial"),
+        *(alt.Tooltip(field(f"{n} text", "N"), title=name_of(n)) for n in names),
+    ]
     hover += [alt.Tooltip("architecture:N", title="Architecture"), alt.Tooltip("class:N", title="Class")]
     return (
         alt.Chart()

@@ -107,8 +107,8 @@ WRONG = {
     "seed: true": "x.yaml:3: seed: expected a whole number of at least 0, found True",
     "sede: 1": "x.yaml:3: unknown key 'sede'; did you mean 'seed'?",
     "name: a/b": "x.yaml:3: name: expected a folder name of letters, digits, . _ -, found 'a/b'",
-    "objectives: [accuracy]": "x.yaml:3: objectives: expected accuracy and one or two of latency_ms, energy_mj, macs_g, "
-    "params_m, memory_mb, found accuracy",
+    "objectives: [accuracy]": "x.yaml:3: objectives: expected accuracy and one or two of latency_ms, energy_mj, "
+    "macs_g, params_m, memory_mb, found accuracy",
     "objectives: [accuracy, latency]": "x.yaml:3: objectives: unknown objective 'latency'; did you mean 'latency_ms'?",
     "objectives: [accuracy, accuracy]": "x.yaml:3: objectives: 'accuracy' is named twice",
     "objectives:\n  macs_g: minimize\n  accuracy: minimize": "x.yaml:5: objectives.accuracy: expected maximize, found "

@@ -1,0 +1,117 @@
+"""The profiles of a campaign: read from their files, or made on the spot before the search begins."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluators.latency.conditions import Conditions
+from evaluators.latency.lease import DeviceLease
+from nas.campaign import Campaign
+from nas.errors import UserError
+from nas.objective import split_name
+from nas.settings import SourceSettings
+from nas.status_line import StatusLine
+from nas.worker import lease_path
+from search_spaces.space import Space
+
+if TYPE_CHECKING:
+    from evaluators.device_profile.profile import DeviceProfile
+
+MADE_HERE = "profile.json"  # in the run folder, where a campaign names no file
+_SAME_DEVICE = ("device", "kind", "threads", "batch", "dtype", "runtime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiles:
+    """The profiles that a campaign predicts by. files: metric -> where its profile lies. here: of the campaign."""
+
+    by_metric: dict[str, "DeviceProfile"] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    here: Conditions
+
+    def at_hand(self, name: str) -> bool:
+        """Whether this machine is what the profile of a metric describes; so for every metric without a profile."""
+        profile = self.by_metric.get(name)
+        return not split_name(name)[1] and (profile is None or self._of_here(profile))
+
+    def training_device(self) -> "DeviceProfile | None":
+        """A profile of the device that trains."""
+        return next((p for n, p in self.by_metric.items() if not split_name(n)[1] and self._of_here(p)), None)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What a record says of them; the fingerprint tells whether a file has changed."""
+        return {
+            name: {
+                "file": str(self.files[name]),
+                "fingerprint": hashlib.sha256(self.files[name].read_bytes()).hexdigest()[:12],
+                "device": profile.conditions.device,
+                "runtime": profile.conditions.runtime,
+                "energy": ", ".join(profile.energy),
+            }
+            for name, profile in self.by_metric.items()
+        }
+
+    def _of_here(self, profile: "DeviceProfile") -> bool:
+        return all(getattr(profile.conditions, name) == getattr(self.here, name) for name in _SAME_DEVICE)
+
+
+def read_profiles(campaign: Campaign, here: Conditions, folder: Path | None = None) -> Profiles:
+    """Those that are there already; a campaign's run folder is looked at where one is given. Raises UserError."""
+    files = {name: profile_file(source, folder) for name, source in campaign.predicted().items()}
+    there = {name: path for name, path in files.items() if path is not None and path.is_file()}
+    found = {name: _read(name, path, campaign, here) for name, path in there.items()}
+    return Profiles(by_metric=found, files=there, here=here)
+
+
+def make_missing_profiles(
+    campaign: Campaign, here: Conditions, folder: Path, space: Space, device: str, line: StatusLine
+) -> None:
+    """Profile this device for what the campaign asks to have made, once for each file; an unfinished one goes on."""
+    longest: dict[Path, float] = {}
+    for source in campaign.predicted().values():
+        path = profile_file(source, folder)
+        if path is not None and source.minutes is not None:
+            longest[path] = max(longest.get(path, 0.0), source.minutes)
+    for path, minutes in longest.items():
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _profile_this_device(space, here, path, minutes, device, line)
+
+
+def profile_file(source: SourceSettings, folder: Path | None) -> Path | None:
+    """Where a source's profile lies or will lie; None for one in a run folder that is not known yet."""
+    if source.file is not None:
+        return Path(source.file)
+    return None if folder is None else folder / MADE_HERE
+
+
+def _profile_this_device(
+    space: Space, here: Conditions, path: Path, minutes: float, device: str, line: StatusLine
+) -> None:
+    """Alone on the device, as every measurement."""
+    from evaluators.device_profile.profiling import make_profile
+
+    line.show(f"profiling this device for {minutes:g} min: {path}")
+    with DeviceLease(lease_path(device)).exclusive():
+        make_profile(space, here, path, minutes=minutes, device=device, report=line.progress)
+    line.end()
+
+
+def _read(name: str, path: Path, campaign: Campaign, here: Conditions) -> "DeviceProfile":
+    """A profile of another device is asked for the campaign's batch alone, one of this device for all conditions."""
+    from evaluators.device_profile.profile import read_profile
+
+    source, device = campaign.sources[name], split_name(name)[1]
+    try:
+        profile = read_profile(path, asked=None if device else here, force=source.force)
+    except UserError as error:
+        hint = "" if source.force or device else f"; sources.{name}.force: true takes it all the same"
+        raise UserError(f"sources.{name}.file: {error}{hint}") from None
+    batch = profile.conditions.batch
+    if batch != here.batch and not source.force:
+        raise UserError(
+            f"sources.{name}.file: {path}: profiled at batch {batch}, and latency.batch asks for {here.batch}; "
+            f"set that, or force: true"
+        )
+    return profile
