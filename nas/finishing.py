@@ -7,7 +7,7 @@ from nas.loop import Loop
 from nas.progress import SearchProgress
 from nas.together import measure_together
 from nas.trial import Trial
-from nas.uncertainty import DOUBT, dominated_probability, undecided
+from nas.uncertainty import DOUBT, undecided
 from nas.worker import accuracies_on_test
 
 SPARE_SHARE = 0.1  # of the budget's minutes, at most, to tell apart what could swap
@@ -31,9 +31,8 @@ def finish(loop: Loop, executor: Executor, again: tuple[str, ...], progress: Sea
 def contenders(loop: Loop) -> list[Trial]:
     """The front, and every other trial that is on it with a probability above 5 %."""
     run = loop.run()
-    front = {t.number for t in run.front()}
-    beaten = dominated_probability(run.complete(), run.campaign.objective_list, seed=run.campaign.seed)
-    return [t for t in run.complete() if t.number in front or beaten[t.number] < 1 - DOUBT]
+    front, beaten = {t.number for t in run.front()}, run.p_dominated()
+    return [t for t in run.complete() if t.number in front or beaten.get(t.number, 1.0) < 1 - DOUBT]
 
 
 def _settle(loop: Loop, executor: Executor, again: tuple[str, ...], progress: SearchProgress) -> None:

@@ -100,7 +100,7 @@ class KnownCosts:
 
     def _training_mb(self, genotypes: list[Genotype], exact: list[dict[str, float]]) -> list[float]:
         """The lower end of the profile's interval, or else what no training can do without."""
-        if self.trained_on is None:
+        if self.trained_on is None or not self.trained_on.predicts_memory:
             return [least_training_mb(metrics, self.batch, mixed=self.mixed) for metrics in exact]
         found = self.trained_on.memory_mb(genotypes, **self.shape, phase="training", batch=self.batch)
         return [float(low) for low in found.low]

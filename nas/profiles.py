@@ -1,6 +1,7 @@
 """The profiles of a campaign: read from their files, or made on the spot before the search begins."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from evaluators.device_profile.profile import DeviceProfile
 
 MADE_HERE = "profile.json"  # in the run folder, where a campaign names no file
+UNFINISHED = 0.5  # a profile that lacks this share of its minutes was stopped and goes on
 _SAME_DEVICE = ("device", "kind", "threads", "batch", "dtype", "runtime")
 
 
@@ -74,9 +76,20 @@ def make_missing_profiles(
         if path is not None and source.minutes is not None:
             longest[path] = max(longest.get(path, 0.0), source.minutes)
     for path, minutes in longest.items():
-        if not path.is_file():
+        left = minutes - minutes_spent(path)
+        if left > UNFINISHED * minutes:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _profile_this_device(space, here, path, minutes, device, line)
+            _profile_this_device(space, here, path, left, device, line)
+
+
+def minutes_spent(path: Path) -> float:
+    """That went into a profile so far: 0 without a file, no end for one that says nothing of its sessions."""
+    if not path.is_file():
+        return 0.0
+    try:
+        return sum(session["seconds"] for session in json.loads(path.read_text())["sessions"]) / 60
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # damaged or of another kind: whoever reads it says so
 
 
 def profile_file(source: SourceSettings, folder: Path | None) -> Path | None:
@@ -108,6 +121,8 @@ def _read(name: str, path: Path, campaign: Campaign, here: Conditions) -> "Devic
     except UserError as error:
         hint = "" if source.force or device else f"; sources.{name}.force: true takes it all the same"
         raise UserError(f"sources.{name}.file: {error}{hint}") from None
+    if split_name(name)[0] == "memory_mb" and not profile.predicts_memory:
+        raise UserError(f"sources.{name}.file: {path}: no memory was measured for this profile; make it again")
     batch = profile.conditions.batch
     if batch != here.batch and not source.force:
         raise UserError(

@@ -52,10 +52,19 @@ def dominated_probability(
     """Trial number -> how probable it is that another of the trials beats it in every objective."""
     if not trials:
         return {}
+    drawn = drawn_losses(trials, objectives, seed=seed)
+    near = np.flatnonzero(~_always_beaten(drawn))  # the rest beats nobody whom its own betters do not beat
     on_front = np.zeros(len(trials))
-    for table in drawn_losses(trials, objectives, seed=seed):
-        on_front[front_indices(table)] += 1
+    for table in drawn[:, near]:
+        on_front[near[front_indices(table)]] += 1
     return {t.number: float(1 - n / DRAWS) for t, n in zip(trials, on_front, strict=True)}
+
+
+def _always_beaten(drawn: np.ndarray) -> np.ndarray:
+    """(trials,) whether another trial at its worst is better than this one at its best."""
+    best, worst = drawn.min(axis=0), drawn.max(axis=0)
+    better = (worst[:, None] <= best[None]).all(axis=2) & (worst[:, None] < best[None]).any(axis=2)
+    return np.asarray(better.any(axis=0))
 
 
 def undecided(trials: Sequence[Trial], objectives: Sequence[Objective], *, seed: int = 0) -> set[int]:

@@ -24,6 +24,7 @@ from nas.reporting.theme import (
     legend,
     name_of,
     number,
+    percent,
     rows,
 )
 from nas.run import Run
@@ -33,17 +34,22 @@ HEIGHT = 430
 WIDE, SLIM = 690.0, 270.0  # widths of plot areas that labels are placed for, in pixels
 
 
-def front_points(run: Run) -> pd.DataFrame:
-    """Every trial whose objectives are all measured. role: front, dominated, infeasible or reference."""
-    names = [o.name for o in run.campaign.objective_list]
-    members = run.front()
+def front_points(run: Run, further: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Every trial whose objectives are all measured. role: front, dominated, infeasible or reference.
+
+    further: other metrics that its points shall have, such as a cost that is only limited.
+    """
+    names = list(dict.fromkeys([*(o.name for o in run.campaign.objective_list), *further]))
+    members, beaten = run.front(), run.p_dominated()
     on_front, knee = {t.number for t in members}, knee_of(run, members)
     drawn = [t for t in run.trials if t.state in ("complete", "infeasible") and all(n in t.values for n in names)]
     records = [
-        _point(run, t, "front" if t.number in on_front else _role(t)) | {"knee": t.number == knee} for t in drawn
+        _point(names, t, "front" if t.number in on_front else _role(t))
+        | {"knee": t.number == knee, "doubt": percent(beaten.get(t.number))}
+        for t in drawn
     ]
     bounds = [f"{n}_{end}" for n in names for end in ("low", "high")]
-    columns = ["trial", "name", "label", "role", "knee", "class", "architecture", *names, *bounds]
+    columns = ["trial", "name", "label", "role", "knee", "doubt", "class", "architecture", *names, *bounds]
     return pd.DataFrame(records, columns=[*columns, *(f"{n} text" for n in names)])
 
 
@@ -53,13 +59,12 @@ def _role(trial: Trial) -> str:
     return "dominated" if trial.state == "complete" else "infeasible"
 
 
-def _point(run: Run, t: Trial, role: str) -> dict[str, Any]:
+def _point(names: list[str], t: Trial, role: str) -> dict[str, Any]:
     record: dict[str, Any] = {
         "trial": t.number, "name": t.name, "role": role, "class": main_class(t.genotype),
         "architecture": str(t.genotype), "label": t.name if role == "reference" else str(t.number),
     }  # fmt: skip
-    for objective in run.campaign.objective_list:
-        name = objective.name
+    for name in names:
         low, high = t.intervals.get(name, (None, None))
         record |= {name: t.values[name], f"{name}_low": low, f"{name}_high": high}
         record[f"{name} text"] = number(name, t.values[name]) + _interval_text(name, low, high)
@@ -78,11 +83,11 @@ def axes_of(objectives: tuple[Objective, ...]) -> list[tuple[Objective, Objectiv
     return [(x, y) for x in objectives if x is not y]
 
 
-def draw_front(points: pd.DataFrame, x: Objective, y: Objective) -> dict[str, Any]:
+def draw_front(points: pd.DataFrame, x: Objective, y: Objective, *, height: int = HEIGHT) -> dict[str, Any]:
     """Specification of cost x against quality y. A click on a point sets the signal `picked` to its trial."""
     scales = {o.name: front_scale(points, o) for o in (x, y)}
     table = at_the_edge(_with_staircase(points, x, y), x, y, scales)
-    table = _with_labels(table, x, y, scales)
+    table = _with_labels(table, x, y, scales, height)
     picked = alt.param(name="picked", value=-1)
     bars = _intervals(table, x, y)
     layers = [
@@ -94,7 +99,7 @@ def draw_front(points: pd.DataFrame, x: Objective, y: Objective) -> dict[str, An
         key(set(table["role"]) | ({"interval"} if bars else set())),
     ]
     chart = alt.layer(*layers, data=rows(table)).add_params(picked)
-    return finish(chart, height=HEIGHT)
+    return finish(chart, height=height)
 
 
 def _with_staircase(points: pd.DataFrame, x: Objective, y: Objective) -> pd.DataFrame:
@@ -107,13 +112,15 @@ def _with_staircase(points: pd.DataFrame, x: Objective, y: Objective) -> pd.Data
     return table
 
 
-def _with_labels(points: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale]) -> pd.DataFrame:
+def _with_labels(
+    points: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale], height: int
+) -> pd.DataFrame:
     """Adds dx, dy and align where a label has room, and slim: whether it also has room on a narrow screen."""
     knee = points["knee"].astype(bool)
     table = points.assign(label=points["label"].where(~knee, points["label"] + " knee"), slim=False)
     rank = table["role"].map({"reference": 1, "front": 2}).mask(knee, 0).dropna().sort_values(kind="stable")
     named = table.loc[rank.index]
-    wide, slim = (_area(scales[x.name], scales[y.name], width) for width in (WIDE, SLIM))
+    wide, slim = (_area(scales[x.name], scales[y.name], width, height) for width in (WIDE, SLIM))
     sides = _placed(table, named, x, y, wide, [tuple(SIDES)] * len(named))
     kept = _placed(table, named, x, y, slim, [() if s is None else (s,) for s in sides])
     for at in ("dx", "dy", "align"):
@@ -141,10 +148,10 @@ def _placed(
     return place_labels(mine, list(named["label"]), obstacles, area, choices)
 
 
-def _area(x: alt.Scale, y: alt.Scale, width: float) -> PlotArea:
+def _area(x: alt.Scale, y: alt.Scale, width: float, height: float) -> PlotArea:
     across, up = x.to_dict(), y.to_dict()
     return PlotArea(
-        width=width, height=HEIGHT, x=tuple(across["domain"]), y=tuple(up["domain"]),
+        width=width, height=height, x=tuple(across["domain"]), y=tuple(up["domain"]),
         log_x=across.get("type") == "log", log_y=up.get("type") == "log",
     )  # fmt: skip
 
@@ -202,6 +209,7 @@ def _points(
         alt.Tooltip("name:N", title="Trial"),
         *(alt.Tooltip(field(f"{n} text", "N"), title=name_of(n)) for n in names),
     ]
+    hover += [alt.Tooltip("doubt:N", title="Probably dominated")] if table["doubt"].any() else []
     hover += [alt.Tooltip("architecture:N", title="Architecture"), alt.Tooltip("class:N", title="Class")]
     return (
         alt.Chart()

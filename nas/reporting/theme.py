@@ -97,6 +97,15 @@ def number(metric: str, value: float | None) -> str:
     return f"{_three_digits(value)} {unit}"
 
 
+def percent(share: float | None) -> str:
+    """A probability: 3 %, below 1 %, above 99 %; empty where there is none."""
+    if share is None:
+        return ""
+    if 0 < share < 0.01:
+        return "below 1 %"
+    return "above 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
 def interval(metric: str, low: float, high: float) -> str:
     """Two values and one unit: 1.21 to 1.37 ms."""
     first, last = number(metric, low), number(metric, high)

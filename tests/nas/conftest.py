@@ -1,15 +1,24 @@
-"""Campaigns that cost nothing, shared by the tests of the search."""
+"""Campaigns that cost nothing and profiles of devices that do not exist, shared by the tests of the search."""
 
+import json
 import sys
+import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from evaluators.cost import cost_metrics
+from evaluators.latency.conditions import Conditions, conditions_here, differences
 from nas.campaign import Campaign
+from nas.errors import UserError
+
+SHAPE = {"image_size": 8, "in_chans": 1, "classes": 10}  # of the digits
 
 
 @pytest.fixture
@@ -28,3 +37,68 @@ def make_campaign() -> Callable[..., Campaign]:
         return Campaign.model_validate(data | sections)
 
     return make
+
+
+class FakeProfile:
+    """Latency is the MACs times a slope, ±10 %; above `largest` GMAC is outside. `calls` counts what it was asked."""
+
+    predicts_memory = True
+    energy = ("estimated", "latency x 8 W")
+
+    def __init__(self, name: str, conditions: Conditions, facts: dict[str, Any]) -> None:
+        self.name, self.conditions, self.facts, self.calls = name, conditions, facts, list[int]()
+
+    def latency(self, genotypes: Any, *, image_size: Any, in_chans: int, classes: int) -> Any:
+        self.calls.append(len(genotypes))
+        shape = {"image_size": image_size, "in_chans": in_chans, "classes": classes}
+        macs = np.array([cost_metrics(g, **shape)["macs_g"] for g in genotypes])
+        return self._estimate(self.facts["slope"] * macs, macs > self.facts.get("largest", np.inf))
+
+    def energy_mj(self, genotypes: Any, **shape: Any) -> Any:
+        found = self.latency(genotypes, **shape)
+        return self._estimate(8 * found.mean, found.outside)
+
+    def memory_mb(self, genotypes: Any, *, phase: str = "inference", batch: int = 1, **shape: Any) -> Any:
+        each = self.facts.get("training_mb", 1.0) if phase == "training" else 2.0
+        return self._estimate(np.full(len(genotypes), each * batch), np.zeros(len(genotypes), bool))
+
+    def _estimate(self, mean: np.ndarray, outside: np.ndarray) -> Any:
+        wider = np.where(outside, 0.2, 0.1)
+        return types.SimpleNamespace(mean=mean, low=mean * (1 - wider), high=mean * (1 + wider), outside=outside)
+
+
+@pytest.fixture
+def fake_profiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes the files of such profiles; reading and making profiles knows these alone."""
+
+    def read(path: Path, *, asked: Conditions | None = None, force: bool = False) -> FakeProfile:
+        try:
+            facts = json.loads(path.read_text())
+        except ValueError:
+            raise UserError(f"{path}: the file is damaged") from None
+        own = conditions_here("cpu", image_size=8, in_chans=1)
+        conditions = replace(own, **facts.get("conditions", {}))
+        different = differences(asked, conditions) if asked else []
+        if different and not force:
+            raise UserError(f"{path}: made under other conditions; {'; '.join(different)}")
+        return FakeProfile(path.stem, conditions, facts)
+
+    def make(space: Any, conditions: Conditions, path: Path, *, minutes: float, device: str, report: Any) -> Any:
+        report("session 1", 60 * minutes)
+        sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
+        path.write_text(json.dumps({"slope": 100.0, "sessions": [*sessions, {"seconds": 60 * minutes}]}))
+        return read(path)
+
+    package = "evaluators.device_profile"
+    for name, parts in (("profile", {"read_profile": read}), ("profiling", {"make_profile": make})):
+        module = types.ModuleType(f"{package}.{name}")
+        module.__dict__.update(parts)
+        monkeypatch.setitem(sys.modules, f"{package}.{name}", module)
+    if package not in sys.modules:
+        monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+
+    def write(path: Path, slope: float = 100.0, **facts: Any) -> Path:
+        path.write_text(json.dumps({"slope": slope} | facts))
+        return path
+
+    return write
