@@ -89,8 +89,8 @@ def check_files(sources: Mapping[str, SourceSettings], metrics: Sequence[str]) -
     for name, source in sources.items():
         if name in metrics and source.file and source.minutes is None and not Path(source.file).is_file():
             path = Path(source.file)
-            guess = nearest(path.name, [p.name for p in path.parent.glob("*.json")])
-            hint = f"did you mean {guess!r}?" if guess else _way_out(name)
+            guess = nearest(path.stem, [p.stem for p in path.parent.glob("*.json")])
+            hint = f"did you mean '{guess}.json'?" if guess else _way_out(name)
             raise UserError(f"sources.{name}.file: no profile at {source.file!r}; {hint}")
 
 

@@ -24,9 +24,8 @@ def standing_table(run: Run, names: tuple[str, ...]) -> pd.DataFrame:
     and its place: "front" where none saves, "within" where the two intervals overlap, else "beaten".
     """
     drawn = [t for t in run.complete() if all(n in t.values for n in names)]
-    members = {t.number for t in run.front()}
     rows = []
-    for trial in (t for t in drawn if t.number in members):
+    for trial in (t for t in run.front() if all(n in t.values for n in names)):
         row: dict[str, Any] = {"trial": trial.number, "accuracy": trial.values["accuracy"]}
         for name in names:
             best = _cheapest(drawn, trial, name)

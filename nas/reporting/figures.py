@@ -75,7 +75,8 @@ def _told(run: Run, name: str) -> str:
         return ""
     again = any(name in t.measured_again for t in run.trials)
     rest = "; the front and its rivals were measured in the end" if again else ""
-    return f"{name_of(name)} is predicted by a profile{rest}."
+    noun = noun_of(name)
+    return f"{noun[0].upper()}{noun[1:]} is predicted by a profile{rest}."
 
 
 def device_figures(run: Run) -> list[Figure]:

@@ -17,6 +17,9 @@ from evaluators.cost import cost_metrics
 from evaluators.latency.conditions import Conditions, conditions_here, differences
 from nas.campaign import Campaign
 from nas.errors import UserError
+from nas.genotype import Genotype
+from nas.together import Together
+from nas.worker import Measured
 
 SHAPE = {"image_size": 8, "in_chans": 1, "classes": 10}  # of the digits
 
@@ -40,13 +43,13 @@ def make_campaign() -> Callable[..., Campaign]:
 
 
 class FakeProfile:
-    """Latency is the MACs times a slope, ±10 %; above `largest` GMAC is outside. `calls` counts what it was asked."""
+    """Latency is the MACs times a slope, ± `spread`; above `largest` GMAC is outside. calls: networks per question."""
 
-    predicts_memory = True
     energy = ("estimated", "latency x 8 W")
 
     def __init__(self, name: str, conditions: Conditions, facts: dict[str, Any]) -> None:
         self.name, self.conditions, self.facts, self.calls = name, conditions, facts, list[int]()
+        self.predicts_memory = facts.get("memory", True)
 
     def latency(self, genotypes: Any, *, image_size: Any, in_chans: int, classes: int) -> Any:
         self.calls.append(len(genotypes))
@@ -63,7 +66,7 @@ class FakeProfile:
         return self._estimate(np.full(len(genotypes), each * batch), np.zeros(len(genotypes), bool))
 
     def _estimate(self, mean: np.ndarray, outside: np.ndarray) -> Any:
-        wider = np.where(outside, 0.2, 0.1)
+        wider = np.where(outside, 2.0, 1.0) * self.facts.get("spread", 0.1)
         return types.SimpleNamespace(mean=mean, low=mean * (1 - wider), high=mean * (1 + wider), outside=outside)
 
 
@@ -102,3 +105,30 @@ def fake_profiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         return path
 
     return write
+
+
+class FakeSessions:
+    """Sessions of a device that cost nothing: latency is the MACs times 110, with an interval of ± `width`.
+
+    numbers, references: the trials of each session, and the reference times that it was given.
+    """
+
+    def __init__(self) -> None:
+        self.width, self.numbers, self.references = 0.01, list[list[int]](), list[dict[str, float]]()
+
+    def __call__(self, campaign: Campaign, genotypes: dict[str, Any], reference_ms: dict[str, float]) -> Together:
+        self.numbers.append([int(n) for n in genotypes])
+        self.references.append(dict(reference_ms))
+        found = {number: self._measured(Genotype.from_json(g)) for number, g in genotypes.items()}
+        return Together(found=found, errors={}, notes=(), device="a processor", reference_ms=0.5)
+
+    def _measured(self, genotype: Genotype) -> Measured:
+        ms = 110 * cost_metrics(genotype, **SHAPE)["macs_g"]
+        return Measured(ms=ms, low=ms / (1 + self.width), high=ms * (1 + self.width), mj=8 * ms)
+
+
+@pytest.fixture
+def fake_sessions(monkeypatch: pytest.MonkeyPatch) -> FakeSessions:
+    sessions = FakeSessions()
+    monkeypatch.setattr("nas.finishing.measure_together", sessions)
+    return sessions
