@@ -5,10 +5,8 @@ where the resident size of a process holds whatever the libraries have cached. N
 CUDA context), and scratch space that a kernel library takes past the allocator.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +15,6 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 MB = 1e6
-MEMINFO, CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +80,6 @@ def peak_bytes(run: Callable[[], object], device: torch.device, before: Callable
     assert found.profiler is not None
     events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
     return highest(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
-
-
-def free_mb(device: str, meminfo: Path = MEMINFO, limit: Path = CGROUP_LIMIT) -> float | None:
-    """Memory of a device that nobody uses now: of the CPU what the system can give, at most its container's share.
-
-    None where the system does not say.
-    """
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(torch.device(device))[0] / MB
-    try:
-        free = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    most = limit.read_text().strip() if limit.is_file() else "max"
-    return min(int(free.split()[1]) * 1024, math.inf if most == "max" else int(most)) / MB
 
 
 def highest(changes: Iterable[int]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluators.data import Dataset
 from evaluators.latency.conditions import Conditions
 from evaluators.latency.lease import DeviceLease
 from nas.campaign import Campaign
@@ -14,10 +15,10 @@ from nas.objective import split_name
 from nas.settings import SourceSettings
 from nas.status_line import StatusLine
 from nas.worker import lease_path
-from search_spaces.space import Space
 
 if TYPE_CHECKING:
     from evaluators.device_profile.profile import DeviceProfile
+    from evaluators.device_profile.region import Region
 
 MADE_HERE = "profile.json"  # in the run folder, where a campaign names no file
 UNFINISHED = 0.5  # a profile that lacks this share of its minutes was stopped and goes on
@@ -67,7 +68,7 @@ def read_profiles(campaign: Campaign, here: Conditions, folder: Path | None = No
 
 
 def make_missing_profiles(
-    campaign: Campaign, here: Conditions, folder: Path, space: Space, device: str, line: StatusLine
+    campaign: Campaign, data: Dataset, here: Conditions, folder: Path, device: str, line: StatusLine
 ) -> None:
     """Profile this device for what the campaign asks to have made, once for each file; an unfinished one goes on."""
     longest: dict[Path, float] = {}
@@ -79,7 +80,7 @@ def make_missing_profiles(
         left = minutes - minutes_spent(path)
         if left > UNFINISHED * minutes:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _profile_this_device(space, here, path, left, device, line)
+            _profile_this_device(campaign, data, here, path, left, device, line)
 
 
 def minutes_spent(path: Path) -> float:
@@ -100,20 +101,34 @@ def profile_file(source: SourceSettings, folder: Path | None) -> Path | None:
 
 
 def _profile_this_device(
-    space: Space, here: Conditions, path: Path, minutes: float, device: str, line: StatusLine
+    campaign: Campaign, data: Dataset, here: Conditions, path: Path, minutes: float, device: str, line: StatusLine
 ) -> None:
     """Alone on the device, as every measurement."""
-    from evaluators.device_profile.profiling import make_profile
+    from evaluators.device_profile.profiling import Order, make_profile
 
-    line.show(f"profiling this device for {minutes:g} min: {path}")
+    order = Order(
+        region=region_of(campaign, data), conditions=here, device=device, seconds=60 * minutes, seed=campaign.seed,
+        watts=campaign.latency.watts,
+    )  # fmt: skip
+    line.show(f"profiling this device for {minutes:.3g} min: {path}")
     with DeviceLease(lease_path(device)).exclusive():
-        make_profile(space, here, path, minutes=minutes, device=device, report=line.progress)
+        make_profile(order, path, line.progress)
     line.end()
+
+
+def region_of(campaign: Campaign, data: Dataset) -> "Region":
+    """The campaign's space with its restrictions, at the size, channels and classes of its pictures."""
+    from evaluators.device_profile.region import Area, Region
+
+    space = campaign.space
+    narrow = {name: list(choices) for name, choices in space.narrow.items()}
+    area = Area(space=space.name, image_sizes=(data.image_size,), fix=dict(space.fix), narrow=narrow)
+    return Region(areas=(area,), in_chans=(data.in_chans,), classes=(data.classes,))
 
 
 def _read(name: str, path: Path, campaign: Campaign, here: Conditions) -> "DeviceProfile":
     """A profile of another device is asked for the campaign's batch alone, one of this device for all conditions."""
-    from evaluators.device_profile.profile import read_profile
+    from evaluators.device_profile.profile_file import read_profile
 
     source, device = campaign.sources[name], split_name(name)[1]
     try:

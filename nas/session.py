@@ -9,7 +9,7 @@ import torch
 
 from evaluators.data import Dataset
 from evaluators.energy import default_watts, make_meter
-from evaluators.memory import free_mb
+from evaluators.free_memory import free_mb
 from evaluators.recipe import amp_type
 from nas.campaign import Campaign, refused_changes
 from nas.environment import environment
@@ -88,7 +88,7 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
     )  # fmt: skip
     here = conditions_of(campaign, dataset, device)
     if folder is not None:
-        make_missing_profiles(campaign, here, folder, space, device, line or StatusLine(quiet=True))
+        make_missing_profiles(campaign, dataset, here, folder, device, line or StatusLine(quiet=True))
     profiles = read_profiles(campaign, here, folder)
     proposer = Proposer(
         space, sampler, campaign.constraint_list, _known_costs(campaign, dataset, device, profiles), campaign.seed,

@@ -96,7 +96,7 @@ class SourceSettings(Section):
 
     source: Literal["measured", "profile"] = Field(description="measured or profile")
     file: str | None = Field(default=None, min_length=1, description="the path of a profile such as phone.json")
-    minutes: float | None = Field(default=None, gt=0, description="a number of minutes above 0, without a unit")
+    minutes: float | None = Field(default=None, ge=1, description="a number of minutes of at least 1")
     force: bool = Field(default=False, description="true or false")
 
 

@@ -48,7 +48,7 @@ def measure_together(
     with DeviceLease(lease_path(device)).exclusive():
         found = list(
             measure_isolated(
-                jobs, conditions, latency_settings(campaign), device=device, seed=campaign.seed, memory=False,
+                jobs, conditions, latency_settings(campaign), device=device, seed=campaign.seed, memory=(),
                 watts=campaign.latency.watts, reference_ms=(reference_ms or {}).get(conditions.device),
             )
         )  # fmt: skip

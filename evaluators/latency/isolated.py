@@ -21,7 +21,7 @@ def measure_isolated(
     *,
     device: str | None = None,
     seed: int = 0,
-    memory: bool = True,
+    memory: Sequence[str] = ("inference", "training"),
     watts: float | None = None,
     reference_ms: float | None = None,
     pin: bool = True,
@@ -29,6 +29,7 @@ def measure_isolated(
 ) -> Iterator[Measurement]:
     """Measure networks side by side in one fresh process; one Measurement for each job, in their order.
 
+    memory: which phases of evaluators.memory, in order; what needs most comes last.
     device: "cuda:1" where there are several. watts: its power, for an estimate of energy where nothing counts it.
     reference_ms: of an earlier session on this device, to put this one on its scale. Threads and batch are those of
     `conditions`. When the process dies or is interrupted, what it had measured is still given. Raises UserError at once
@@ -41,7 +42,7 @@ def measure_isolated(
         raise ValueError("networks that are measured together need different names")
     request = {
         "jobs": [job.request(conditions) for job in jobs], "conditions": conditions.to_json(), "device": device,
-        "settings": asdict(settings), "seed": seed, "memory": memory, "pin": pin,
+        "settings": asdict(settings), "seed": seed, "memory": list(memory), "pin": pin,
     }  # fmt: skip
     session = Session(jobs, conditions, settings, seed=seed, watts=watts, reference_ms=reference_ms)
     return _measure(session, request, report)

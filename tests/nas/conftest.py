@@ -86,14 +86,18 @@ def fake_profiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             raise UserError(f"{path}: made under other conditions; {'; '.join(different)}")
         return FakeProfile(path.stem, conditions, facts)
 
-    def make(space: Any, conditions: Conditions, path: Path, *, minutes: float, device: str, report: Any) -> Any:
-        report("session 1", 60 * minutes)
+    def make(order: Any, path: Path, report: Any) -> Any:
+        report("session 1", order.seconds)
         sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
-        path.write_text(json.dumps({"slope": 100.0, "sessions": [*sessions, {"seconds": 60 * minutes}]}))
+        path.write_text(json.dumps({"slope": 100.0, "sessions": [*sessions, {"seconds": order.seconds}]}))
         return read(path)
 
-    package = "evaluators.device_profile"
-    for name, parts in (("profile", {"read_profile": read}), ("profiling", {"make_profile": make})):
+    package, value = "evaluators.device_profile", types.SimpleNamespace
+    parts_of = {
+        "profile_file": {"read_profile": read}, "profiling": {"make_profile": make, "Order": value},
+        "region": {"Area": value, "Region": value},
+    }  # fmt: skip
+    for name, parts in parts_of.items():
         module = types.ModuleType(f"{package}.{name}")
         module.__dict__.update(parts)
         monkeypatch.setitem(sys.modules, f"{package}.{name}", module)

@@ -8,8 +8,8 @@ import pytest
 from free_worker import FreeWorker
 
 from evaluators.cost import cost_metrics, least_training_mb
+from evaluators.free_memory import free_mb
 from evaluators.latency.conditions import conditions_here
-from evaluators.memory import free_mb
 from nas.errors import UserError
 from nas.known_costs import KnownCosts
 from nas.profiles import read_profiles
