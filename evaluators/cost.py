@@ -61,6 +61,16 @@ def cost_metrics(
     return CostReport(rows=(), total=Cost.total([part.cost for part in _parts(resolved)])).metrics()
 
 
+def least_training_mb(metrics: dict[str, float], batch: int, *, mixed: bool = False) -> float:
+    """MB that no training step can do without, from the metrics of a genotype.
+
+    Weights, gradients and Adam's two moments in float32, and what the layers write for a batch. mixed: that in two
+    bytes instead of four.
+    """
+    weights = BYTES * metrics["params_m"]
+    return 4 * weights + batch * (metrics["memory_mb"] - weights) * (0.5 if mixed else 1.0)
+
+
 def count(genotype: Genotype, *, image_size: int | Grid, in_chans: int = 3, classes: int = 1000) -> CostReport:
     """Walk the plan as search_spaces.model does and add up the closed forms of every part."""
     resolved = plan(genotype, image_size=image_size, in_chans=in_chans, classes=classes)

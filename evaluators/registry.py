@@ -25,7 +25,7 @@ EVALUATORS.register("memory")(
     Evaluator(metrics=(), about="peak of a forward pass and of a training step at PyTorch's allocator (nas measure)")
 )
 EVALUATORS.register("energy")(
-    Evaluator(metrics=(), about="mJ of a forward pass: RAPL or NVML counters, else time x power (nas measure)")
+    Evaluator(metrics=("energy_mj",), about="mJ of a forward pass: RAPL or NVML counters, else time x power")
 )
 EVALUATORS.register("proxy_training")(
     Evaluator(metrics=("accuracy",), about="a short training on the campaign's data, scored on its validation split")

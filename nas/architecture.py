@@ -11,7 +11,7 @@ from nas.campaign_errors import first_error
 from nas.environment import environment
 from nas.errors import UserError
 from nas.genotype import Genotype
-from nas.objective import METRICS
+from nas.objective import is_metric, metric_of
 from nas.settings import as_tuple
 from nas.yaml_file import Document, read_yaml
 
@@ -77,7 +77,7 @@ class Measured(Section):
         place = "a full training" if c.campaign is None else f"trial {c.trial} of {c.campaign}"
         yield f"Measured in {place} ({c.date}) on {c.data}, {c.device}, seed {c.seed}:"
         for name, value in self.values.items():
-            yield f"  {METRICS[name].label if name in METRICS else name}: {value:.4g}"
+            yield f"  {metric_of(name).label if is_metric(name) else name}: {value:.4g}"
         if self.test_accuracy is not None:
             yield f"  Accuracy on the test split: {self.test_accuracy:.4g}"
 

@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from nas.campaign_errors import first_error, placed
+from nas.cost_sources import (
+    check_files,
+    check_sources,
+    gather_places,
+    gathered,
+    measured_by_default,
+    read_sources,
+    resolve_files,
+)
 from nas.errors import UserError, unknown
-from nas.objective import METRICS, Constraint, Objective
+from nas.objective import METRICS, Constraint, Objective, is_metric, metric_of
 from nas.overrides import override
 from nas.settings import (
     Budget,
@@ -20,6 +29,7 @@ from nas.settings import (
     Names,
     SamplerSettings,
     Section,
+    SourceSettings,
     SpaceSettings,
     TrainingSettings,
     as_tuple,
@@ -27,6 +37,7 @@ from nas.settings import (
 from nas.yaml_file import Document, read_yaml
 
 VERSION = 1
+DEFAULT_OBJECTIVES = {"accuracy": "maximize", "latency_ms": "minimize"}
 _MAY_CHANGE = ("name", "budget.", "execution.")  # on resume: none of them changes what a trial means
 _MAY_NOT_CHANGE = ("execution.device",)  # latencies of two devices do not belong on one front
 
@@ -38,7 +49,7 @@ def _directions(value: object) -> object:
     doubled = next((n for i, n in enumerate(value) if n in value[:i]), None)
     if doubled is not None:
         raise UserError(f"objectives: {doubled!r} is named twice")
-    return {n: METRICS[n].direction if n in METRICS else "minimize" for n in value if isinstance(n, str)}
+    return {n: metric_of(n).direction if is_metric(n) else "minimize" for n in value if isinstance(n, str)}
 
 
 Limits = Annotated[str | tuple[str, ...], BeforeValidator(as_tuple)]
@@ -57,16 +68,31 @@ class Campaign(Section):
     data: DataSettings = Field(description="a mapping with at least source")
     space: SpaceSettings = Field(default=SpaceSettings(), description="a mapping with name, fix, narrow")
     objectives: Annotated[dict[str, str], BeforeValidator(_directions)] = Field(
-        default={"accuracy": "maximize", "latency_ms": "minimize"},
+        default=DEFAULT_OBJECTIVES,
         description="a list such as [accuracy, latency_ms] or a mapping from metric to its direction",
     )
     constraints: dict[str, Limits] = Field(default={}, description='a mapping from metric to a limit such as "<= 2"')
+    sources: Annotated[dict[str, SourceSettings], BeforeValidator(read_sources)] = Field(
+        default={}, description="a mapping from metric to a source such as {source: profile, file: phone.json}"
+    )
     sampler: SamplerSettings = Field(default=SamplerSettings(), description="a mapping with name, startup, population")
     budget: Budget = Field(default=Budget(), description="a mapping with trials, minutes")
     training: TrainingSettings = Field(default=TrainingSettings(), description="a mapping with epochs, lr, ...")
     latency: LatencySection = Field(default=LatencySection(), description="a mapping with batch, threads, rounds, ...")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="a mapping with workers, cpus, ...")
     references: Names = Field(default=(), description="a list of names from the zoo")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_sources(cls, data: Any) -> Any:
+        return measured_by_default(gathered(data), DEFAULT_OBJECTIVES) if isinstance(data, Mapping) else data
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> "Campaign":
+        check_sources(
+            self.sources, dict.fromkeys(self.constraints, "constraints") | dict.fromkeys(self.objectives, "objectives")
+        )
+        return self
 
     @field_validator("objectives")
     @classmethod
@@ -102,6 +128,15 @@ class Campaign(Section):
         limited = [c.metric for c in self.constraint_list]
         return tuple(dict.fromkeys([*(o.name for o in self.objective_list), *limited]))
 
+    def measured(self) -> tuple[str, ...]:
+        """The metrics that are measured on the campaign's device before a trial is trained."""
+        return tuple(n for n in self.metrics if n in self.sources and self.sources[n].source == "measured")
+
+    def predicted(self) -> dict[str, SourceSettings]:
+        """The metrics that a profile predicts before a trial starts, with where it is."""
+        used = {n: self.sources[n] for n in self.metrics if n in self.sources}
+        return {n: source for n, source in used.items() if source.source == "profile"}
+
     def to_yaml(self) -> str:
         """Every setting, defaults included; reading it back gives an equal campaign."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -119,6 +154,8 @@ def load_campaign(path: str | Path, overrides: Sequence[str] = ()) -> Campaign:
 def campaign_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     """The file's values with overrides, the default name and resolved data path, and the place of each key."""
     document = read_yaml(path, "campaign file")
+    with _placed_in(document):
+        gather_places(document)
     for text in overrides:
         override(document, Campaign, text)
     version = document.data.get("version", VERSION)
@@ -129,6 +166,7 @@ def campaign_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     data = document.data.get("data")
     if isinstance(data, dict) and isinstance(data.get("source"), str):
         data["source"] = _resolved(data["source"], path.parent)
+    resolve_files(document, path.parent)
     return document
 
 
@@ -150,6 +188,14 @@ def placing_errors(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[
         if str(error).partition(":")[0].partition(".")[0] not in Campaign.model_fields:
             raise
         raise placed(str(error), campaign_document(Path(path), overrides)) from None
+
+
+@contextmanager
+def _placed_in(document: Document) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise placed(str(error), document) from None
 
 
 def differences(old: Campaign, new: Campaign) -> list[str]:
@@ -252,6 +298,7 @@ def _check_registered(campaign: Campaign) -> None:
         _check_name("references", "network", name, ZOO)
     for name in campaign.training.augment:
         _check_name("training.augment", "name", name, AUGMENTATIONS)
+    check_files(campaign.sources, campaign.metrics)
     source = campaign.data.source
     if _is_name(source) and source not in DATASETS:
         hint = f"; for a folder here write ./{source}" if Path(source).exists() else ""

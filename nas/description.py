@@ -142,6 +142,7 @@ def dry_run_lines(setup: Setup) -> tuple[list[str], dict[str, Any]]:
         "device": setup.device,
         "space": f"{setup.space.name}, {len(setup.space.dimensions)} dimensions",
         "objectives": ", ".join(f"{o.name} ({o.direction})" for o in campaign.objective_list),
+        "costs": _source_words(setup),
         "constraints": ", ".join(map(str, campaign.constraint_list)) or "none",
         "feasible": f"{share:.0%} of 200 random networks satisfy the constraints that are known before training",
         "budget": f"{campaign.budget.trials} trials, {campaign.budget.minutes:g} minutes",
@@ -152,11 +153,18 @@ def dry_run_lines(setup: Setup) -> tuple[list[str], dict[str, Any]]:
 
 
 def _feasible_share(setup: Setup) -> float:
-    rng, good = np.random.default_rng(setup.campaign.seed), 0
-    for _ in range(200):
-        costs = setup.costs(setup.space.decode(setup.space.sample(rng)))
-        good += all(c.holds(costs[c.metric]) for c in setup.proposer.constraints)
-    return good / 200
+    rng, limits = np.random.default_rng(setup.campaign.seed), setup.proposer.constraints
+    known = setup.costs.many([setup.space.decode(setup.space.sample(rng)) for _ in range(200)])
+    return sum(all(c.holds(k.values[c.metric]) for c in limits) for k in known) / 200
+
+
+def _source_words(setup: Setup) -> str:
+    """Where each cost of a device comes from."""
+    campaign, words = setup.campaign, [f"{name} measured here" for name in setup.campaign.measured()]
+    for name, source in campaign.predicted().items():
+        made = "" if name in setup.profiles.by_metric else f", made before the search in {source.minutes:g} min"
+        words.append(f"{name} by profile {source.file or 'in the run folder'}{made}")
+    return "; ".join(words) or "all costs follow from the architecture"
 
 
 def search_json(run: Run) -> dict[str, Any]:

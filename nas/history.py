@@ -6,6 +6,7 @@ from typing import Any
 from nas.genotype import Genotype
 from nas.journal import Event
 from nas.trial import Outcome, Point, Trial
+from nas.uncertainty import pooled
 
 
 @dataclass(slots=True, kw_only=True)
@@ -14,7 +15,9 @@ class History:
 
     trials: dict[int, Trial] = field(default_factory=dict)
     rejections: list[tuple[str, str, str, float]] = field(default_factory=list)
-    latencies: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)  # (hash, device) -> ms, low, high
+    latencies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # (hash, device) -> a Measured
+    again: dict[tuple[int, str], list[dict[str, Any]]] = field(default_factory=dict)  # (trial, device) -> sessions
+    reference_ms: dict[str, float | None] = field(default_factory=dict)  # device -> the first session's reference
     test_accuracy: dict[int, float] = field(default_factory=dict)
     campaign: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +53,9 @@ class History:
         self.trials[event["trial"]] = Trial(
             number=event["trial"], kind=event["kind"], name=event["name"], state="running",
             genotype=Genotype.from_json(event["genotype"]), hash=event["hash"], code=event["code"],
-            values=event["costs"], started=event["at"],
+            values=event["costs"], started=event["at"], notes=tuple(event.get("notes", ())),
+            predicted={name: (mean, low, high) for name, (mean, low, high) in event.get("predicted", {}).items()},
+            intervals={name: (low, high) for name, (_, low, high) in event.get("predicted", {}).items()},
         )  # fmt: skip
 
     def _on_restarted(self, event: Event) -> None:
@@ -64,18 +69,29 @@ class History:
         outcome = outcome_from_json(event["outcome"])
         trial = self.trials[event["trial"]]
         self.trials[event["trial"]] = replace(
-            trial, state=outcome.state, values={**trial.values, **outcome.values}, intervals=outcome.intervals,
-            curve=outcome.curve, seconds=outcome.seconds, notes=outcome.notes, error=outcome.error,
-            checkpoint=outcome.checkpoint, finished=event["at"],
+            trial, state=outcome.state, values={**trial.values, **outcome.values},
+            intervals={**trial.intervals, **outcome.intervals}, curve=outcome.curve, seconds=outcome.seconds,
+            notes=trial.notes + outcome.notes, error=outcome.error, checkpoint=outcome.checkpoint,
+            joules=outcome.joules, finished=event["at"],
         )  # fmt: skip
 
     def _on_remeasured(self, event: Event) -> None:
-        trial, found = self.trials[event["trial"]], event["latency"]
-        self.trials[event["trial"]] = replace(
+        """A measurement beside the other contenders; all of one device are taken together."""
+        number, device = event["trial"], event["device"]
+        self.again.setdefault((number, device), []).append(event["costs"])
+        self.reference_ms.setdefault(device, event["reference_ms"])
+        sessions, trial = self.again[number, device], self.trials[number]
+        found = {name: pooled([tuple(s[name]) for s in sessions if name in s]) for name in event["costs"]}
+        self.trials[number] = replace(
             trial,
-            values={**trial.values, "latency_ms": found["ms"]},
-            intervals={**trial.intervals, "latency_ms": (found["low"], found["high"])},
+            values={**trial.values, **{name: value for name, (value, _, _) in found.items()}},
+            intervals={**trial.intervals, **{name: (low, high) for name, (_, low, high) in found.items()}},
+            measured_again=trial.measured_again | found.keys(),
         )
+
+    def _on_broken(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        self.trials[event["trial"]] = replace(trial, state="infeasible", error=event["error"])
 
     def _on_tested(self, event: Event) -> None:
         self.test_accuracy[event["trial"]] = event["accuracy"]
@@ -105,4 +121,5 @@ def outcome_from_json(data: dict[str, Any]) -> Outcome:
         notes=tuple(data["notes"]),
         error=data["error"],
         checkpoint=data["checkpoint"],
+        joules=data.get("joules"),
     )

@@ -10,6 +10,7 @@ from nas.campaign import Campaign
 from nas.genotype import Genotype
 from nas.history import History, replay
 from nas.journal import Journal
+from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
 from nas.trial import Job, Outcome, Point, Trial
@@ -28,7 +29,7 @@ class Loop:
         folder: Path,
         journal: Journal,
         proposer: Proposer,
-        references: list[tuple[str, Genotype, dict[str, float]]],
+        references: list[tuple[str, Genotype, Known]],
         device: str,
         listeners: tuple[Listener, ...] = (),
     ) -> None:
@@ -52,14 +53,14 @@ class Loop:
         if self.out_of_budget():
             return None
         if self._references:
-            name, genotype, costs = self._references.popleft()
-            return self._start("reference", name, genotype, genotype.hash(), {}, costs)
+            name, genotype, known = self._references.popleft()
+            return self._start("reference", name, genotype, genotype.hash(), {}, known)
         candidate = self._propose()
         if candidate is None:
             return None
         number = self._next_number()
         return self._start(
-            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.costs
+            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known
         )
 
     def measured(self, job: Job, latency: Measured) -> None:
@@ -103,7 +104,7 @@ class Loop:
                 self.record("rejected", **{f: getattr(refusal, f) for f in ("reason", "detail", "hash")})
 
     def _start(
-        self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], costs: dict[str, float]
+        self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], known: Known
     ) -> Job:
         number = self._next_number()
         self.record(
@@ -114,7 +115,9 @@ class Loop:
             code=code,
             genotype=genotype.to_json(),
             hash=name_hash,
-            costs=costs,
+            costs=known.values,
+            predicted=known.predicted,
+            notes=known.notes,
         )
         return self._job(self.history.trials[number])
 

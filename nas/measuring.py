@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evaluators.latency.conditions import DTYPES, RUNTIMES, conditions_here
-from evaluators.latency.isolated import MeasureJob, Measurement, Progress, measure_isolated
+from evaluators.latency.isolated import MeasureJob, Measurement, measure_isolated
 from evaluators.latency.lease import DeviceLease
 from evaluators.latency.measure import LatencySettings
 from evaluators.latency.runtimes import check_cuda
 from nas.description import load_architecture
 from nas.errors import UserError, unknown
 from nas.listing import print_rows
-from nas.progress import duration
+from nas.status_line import StatusLine
 from nas.worker import lease_path, resolve_device
 
 
@@ -47,7 +47,13 @@ def measure_configs(
     line, found, interrupted = StatusLine(quiet), list[Measurement](), False
     settings = LatencySettings(seconds=seconds)
     measurements = measure_isolated(
-        jobs, conditions, settings, device=device, seed=seed, watts=watts, report=line.progress
+        jobs,
+        conditions,
+        settings,
+        device=device,
+        seed=seed,
+        watts=watts,
+        report=lambda p: line.progress(p.doing, p.left_s),
     )
     line.show("waiting for the device")
     with DeviceLease(lease_path(device)).exclusive():
@@ -87,27 +93,6 @@ def print_measurements(found: dict[str, Any]) -> None:
     for m in found["measurements"]:
         if m["error"]:
             print(f"nas: {m['name']}: {m['error']}", file=sys.stderr)
-
-
-class StatusLine:
-    """What is being done, on stderr: one line that is overwritten on a terminal, a line per step elsewhere."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet, self.live, self._last = quiet, sys.stderr.isatty(), ""
-
-    def progress(self, progress: Progress) -> None:
-        left = "" if progress.left_s is None or not self.live else f", {duration(progress.left_s)} left"
-        self.show(progress.doing + left)
-
-    def show(self, text: str) -> None:
-        if self.quiet or text == self._last:
-            return
-        self._last = text
-        print(f"\r\033[K{text}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self.live and not self.quiet:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def check_choices(device: str, runtime: str, dtype: str, seconds: float, watts: float | None) -> None:

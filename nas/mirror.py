@@ -14,7 +14,6 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from nas.campaign import Campaign
-from nas.objective import METRICS
 from nas.trial import Trial
 from search_spaces.space import Space
 
@@ -40,7 +39,7 @@ class OptunaMirror:
                 study_name=campaign.name,
                 directions=[StudyDirection[o.direction.upper()] for o in self.objectives],
             )
-            self.study.set_metric_names([METRICS[o.name].label for o in self.objectives])
+            self.study.set_metric_names([o.metric.label for o in self.objectives])
         for trial in trials:
             self("finished", trial)
 

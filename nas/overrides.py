@@ -1,6 +1,6 @@
 """Single settings from the command line: `--set key.path=value` written into what was read from a file."""
 
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -35,7 +35,14 @@ def _key_path(model: Any, key: str, place: str) -> tuple[str, ...]:
             raise unknown("key", name, model.model_fields, place)
         model = model.model_fields[name].annotation
         if get_origin(model) is dict and names[i + 1 :]:
-            return (*names[: i + 1], ".".join(names[i + 1 :]))
+            return (*names[: i + 1], *_free_name(names[i + 1 :], get_args(model)[1]))
         if not hasattr(model, "model_fields") and names[i + 1 :]:
             raise UserError(f"{place}: unknown key {names[i + 1]!r}; {'.'.join(names[: i + 1])} holds no keys")
     return tuple(names)
+
+
+def _free_name(names: list[str], model: Any) -> tuple[str, ...]:
+    """One name with all its dots; behind it a key, where the mapping holds sections and it is one of theirs."""
+    if len(names) > 1 and names[-1] in getattr(model, "model_fields", ()):
+        return ".".join(names[:-1]), names[-1]
+    return (".".join(names),)

@@ -17,8 +17,10 @@ from nas.campaign import check_names, load_campaign
 from nas.description import load_architecture
 from nas.errors import UserError
 from nas.listing import print_rows
-from nas.measuring import StatusLine, check_choices
+from nas.measuring import check_choices
+from nas.profiles import region_of
 from nas.progress import duration
+from nas.status_line import StatusLine
 from nas.worker import dataset_of, lease_path, resolve_device
 from search_spaces.vit import SPACES
 
@@ -68,7 +70,7 @@ def profile_device(
     line.show("waiting for the device")
     try:
         with DeviceLease(lease_path(device)).exclusive():
-            make_profile(order, output, lambda doing, left_s: line.show(_progress(doing, left_s, line.live)))
+            make_profile(order, output, line.progress)
     except KeyboardInterrupt:
         line.end()
         if output.exists():
@@ -176,10 +178,7 @@ def campaign_region(path: Path) -> Region:
     """The space of a campaign file, with its restrictions and its pictures' size, channels and classes."""
     campaign = load_campaign(path)
     check_names(campaign, path)
-    data, space = dataset_of(campaign), campaign.space
-    narrow = {name: list(choices) for name, choices in space.narrow.items()}
-    area = Area(space=space.name, image_sizes=(data.image_size,), fix=dict(space.fix), narrow=narrow)
-    return Region(areas=(area,), in_chans=(data.in_chans,), classes=(data.classes,))
+    return region_of(campaign, dataset_of(campaign))
 
 
 def _check_output(path: Path) -> None:
@@ -193,11 +192,6 @@ def _samples(count: int) -> int:
     if count < 3:
         raise UserError(f"--samples: {count} is too few to adapt a profile; give at least 3")
     return count
-
-
-def _progress(doing: str, left_s: float | None, live: bool) -> str:
-    """On a terminal with the time left; in a plain log a line for each step, not for each second."""
-    return f"{doing}, {duration(left_s)} left" if live and left_s is not None else doing
 
 
 def _score_row(what: str, scores: dict[str, float] | None) -> dict[str, str] | None:

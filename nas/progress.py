@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nas.loop import Loop
-from nas.objective import METRICS, losses
+from nas.objective import losses, metric_of
 from nas.pareto import hypervolume, reference_point
 from nas.trial import Trial
 
@@ -127,7 +127,7 @@ def print_front(trials: list[Trial], metrics: tuple[str, ...]) -> None:
     from rich.table import Table
 
     table = Table(title=None, box=None, pad_edge=False)
-    for name in ("trial", *(METRICS[m].label for m in metrics), "architecture"):
+    for name in ("trial", *(metric_of(m).label for m in metrics), "architecture"):
         table.add_column(name, justify="left" if name in ("trial", "architecture") else "right", overflow="fold")
     for row in front_lines(trials, metrics):
         table.add_row(*row)

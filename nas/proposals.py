@@ -7,23 +7,25 @@ import numpy as np
 
 from nas.errors import UserError
 from nas.genotype import Genotype
-from nas.objective import COSTS, METRICS, Constraint
+from nas.known_costs import Known, KnownCosts
+from nas.objective import Constraint, metric_of
 from nas.samplers.base import Sampler
 from nas.trial import Trial
 from search_spaces.space import Code, Space
 
 PROPOSALS = 30  # asked from the sampler before falling back to mutation and random search
 SEARCHED = 400  # networks looked at before a space is called infeasible
+AT_ONCE = 4  # steps tried together: a profile predicts several networks in the time of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A new, valid, affordable architecture. costs: the exact metrics, known before training."""
+    """A new, valid, affordable architecture, with what is known of it before training."""
 
     code: Code
     genotype: Genotype
     hash: str
-    costs: dict[str, float]
+    known: Known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +42,19 @@ class Exhausted(Exception):
 
 
 class Proposer:
-    """Asks the sampler until a candidate passes. `costs` maps a genotype to its exact metrics."""
+    """Asks the sampler until a candidate passes. free_mb: memory that a training may take, None where unknown."""
 
     def __init__(
         self,
         space: Space,
         sampler: Sampler,
         constraints: Sequence[Constraint],
-        costs: Callable[[Genotype], dict[str, float]],
+        costs: KnownCosts,
         seed: int,
+        free_mb: float | None = None,
     ) -> None:
-        self.space, self.sampler, self.costs, self.seed = space, sampler, costs, seed
-        self.constraints = [c for c in constraints if c.metric in COSTS]
+        self.space, self.sampler, self.costs, self.seed, self.free_mb = space, sampler, costs, seed, free_mb
+        self.constraints = [c for c in constraints if c.metric in costs.names]
 
     def next(
         self, trials: Sequence[Trial], number: int, refused: Callable[[Refusal], None], taken: set[str]
@@ -89,28 +92,33 @@ class Proposer:
             return Refusal(reason="invalid", detail=problems[0].partition(":")[0], hash=name)
         if name in taken:
             return Refusal(reason="duplicate", detail="", hash=name)
-        costs = self.costs(genotype)
+        known = self.costs.of(genotype)
         for constraint in self.constraints:
-            if not constraint.holds(costs[constraint.metric]):
+            if not constraint.holds(known.values[constraint.metric]):
                 return Refusal(reason="constraint", detail=constraint.metric, hash=name)
-        return Candidate(code=code, genotype=genotype, hash=name, costs=costs)
+        if self.free_mb is not None and known.training_mb > self.free_mb:
+            needs = f"training needs {known.training_mb:.4g} MB at least, {self.free_mb:.4g} MB are free"
+            return Refusal(reason="memory", detail=needs, hash=name)
+        return Candidate(code=code, genotype=genotype, hash=name, known=known)
 
     def repair(self, code: Code, rng: np.random.Generator, steps: int) -> Code:
-        """Walk by mutation towards the constraints: keep a step when it breaks them by less."""
-        best, excess = code, self._excess(code)
-        for _ in range(steps):
-            if excess <= 0:
-                break
-            step = self.space.mutate(best, rng)
-            worse = self._excess(step)
-            if worse < excess:
-                best, excess = step, worse
+        """Walk by mutation towards the constraints: keep the best of a few steps when it breaks them by less."""
+        best, excess = code, self._excesses([code])[0]
+        while excess > 0 and steps > 0:
+            tried = [self.space.mutate(best, rng) for _ in range(min(AT_ONCE, steps))]
+            steps -= len(tried)
+            found = self._excesses(tried)
+            if min(found) < excess:
+                best, excess = tried[int(np.argmin(found))], min(found)
         return best
 
-    def _excess(self, code: Code) -> float:
-        """Sum of relative excesses over the cost constraints; 0 when all hold."""
-        costs = self.costs(self.space.decode(code))
-        return sum(max(0.0, c.excess(costs[c.metric])) / max(abs(c.bound), 1e-12) for c in self.constraints)
+    def _excesses(self, codes: Sequence[Code]) -> list[float]:
+        """For each, the sum of relative excesses over the cost constraints; 0 when all hold."""
+        known = self.costs.many([self.space.decode(code) for code in codes])
+        return [
+            sum(max(0.0, c.excess(k.values[c.metric])) / max(abs(c.bound), 1e-12) for c in self.constraints)
+            for k in known
+        ]
 
     def assert_feasible(self) -> None:
         """Raise UserError naming the binding constraint and by how much it must give, if nothing satisfies all."""
@@ -118,16 +126,15 @@ class Proposer:
             return
         rng = np.random.default_rng((self.seed, 0, 2))
         codes = [self.space.sample(rng) for _ in range(SEARCHED)]
-        codes.sort(key=self._excess)
-        best = self.repair(codes[0], rng, steps=SEARCHED)
-        if self._excess(best) <= 0:
+        best = self.repair(codes[int(np.argmin(self._excesses(codes)))], rng, steps=SEARCHED)
+        if self._excesses([best])[0] <= 0:
             return
         costs = self.costs(self.space.decode(best))
         binding = max(self.constraints, key=lambda c: c.excess(costs[c.metric]) / max(abs(c.bound), 1e-12))
         nearest = costs[binding.metric]
         raise UserError(
             f"constraints.{binding.metric}: nothing in the space satisfies {binding}; the nearest found has "
-            f"{nearest:.4g} {METRICS[binding.metric].unit}, so the limit must give by a factor of "
+            f"{nearest:.4g} {metric_of(binding.metric).unit}, so the limit must give by a factor of "
             f"{_factor(nearest, binding.bound)} (to about {nearest:.2g})"
         )
 

@@ -11,6 +11,7 @@ from nas.journal import read_journal
 from nas.objective import Objective, losses
 from nas.pareto import front_indices
 from nas.trial import Trial
+from nas.uncertainty import dominated_probability
 
 if TYPE_CHECKING:
     from nas.campaign import Campaign
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A proposal that was replaced before any work. reason: "duplicate", "invalid" or "constraint"."""
+    """A proposal that was replaced before any work. reason: "duplicate", "invalid", "constraint" or "memory"."""
 
     reason: str
-    detail: str  # for a constraint, the metric
+    detail: str  # for a constraint, the metric; for memory, what is needed and what is free
     hash: str
     at: float  # seconds since the epoch
 
@@ -57,6 +58,13 @@ class Run:
         chosen = nondominated(self.complete(), objectives)
         key = next((o.name for o in objectives if o.direction == "minimize"), objectives[0].name)
         return sorted(chosen, key=lambda t: t.values[key])
+
+    def p_dominated(self) -> dict[int, float]:
+        """Number of each complete trial -> how probable it is that another dominates it; empty without intervals."""
+        objectives, done = self.campaign.objective_list, self.complete()
+        if not any(o.name in t.intervals for o in objectives for t in done):
+            return {}
+        return dominated_probability(done, objectives, seed=self.campaign.seed)
 
 
 def nondominated(trials: Sequence[Trial], objectives: tuple[Objective, ...]) -> list[Trial]:

@@ -1,28 +1,37 @@
 """nas search: a campaign from its file to its front. Sets the parts up, runs the loop, closes the record."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluators.cost import cost_metrics
+import torch
+
 from evaluators.data import Dataset
+from evaluators.energy import default_watts, make_meter
+from evaluators.free_memory import free_mb
+from evaluators.recipe import amp_type
 from nas.campaign import Campaign, refused_changes
 from nas.environment import environment
 from nas.errors import UserError
 from nas.execution import make_executor
-from nas.execution.base import Executor
+from nas.finishing import finish
 from nas.folder import write_folder
 from nas.genotype import Genotype
 from nas.history import replay
 from nas.journal import Journal
+from nas.known_costs import Known, KnownCosts
 from nas.loop import Loop
 from nas.mirror import OptunaMirror
+from nas.objective import MEASURED_COSTS
+from nas.profiles import Profiles, make_missing_profiles, read_profiles
 from nas.progress import SearchProgress
 from nas.proposals import Proposer
 from nas.run import Run, load_run
 from nas.samplers import make_sampler
-from nas.trial import Trial
-from nas.worker import accuracies_on_test, dataset_of, measure_together, resolve_device
+from nas.status_line import StatusLine
+from nas.together import conditions_of
+from nas.worker import dataset_of, resolve_device
 from search_spaces.space import Space
 from search_spaces.vit import make_space
 from search_spaces.zoo import ZOO
@@ -36,20 +45,36 @@ class Setup:
     device: str
     dataset: Dataset
     space: Space
+    profiles: Profiles
     proposer: Proposer
 
-    def costs(self, genotype: Genotype) -> dict[str, float]:
-        """The exact metrics of a genotype on this campaign's pictures."""
-        return self.proposer.costs(genotype)
+    @property
+    def costs(self) -> KnownCosts:
+        """What is known of a genotype on this campaign's pictures before it is trained."""
+        return self.proposer.costs
 
-    def references(self) -> list[tuple[str, Genotype, dict[str, float]]]:
+    def references(self) -> list[tuple[str, Genotype, Known]]:
         """(name, genotype, costs) of the zoo networks that are trained beside the search."""
         built = [(name, ZOO[name].build(self.dataset.image_size)) for name in self.campaign.references]
-        return [(name, genotype, self.costs(genotype)) for name, genotype in built]
+        return [(name, genotype, self.costs.of(genotype)) for name, genotype in built]
+
+    def measured_again(self) -> tuple[str, ...]:
+        """The costs that are measured once more in the end: those of this device."""
+        return tuple(n for n in self.campaign.metrics if n in MEASURED_COSTS and self.profiles.at_hand(n))
+
+    def notes(self) -> Iterator[str]:
+        """What a user should know before the search begins."""
+        yield from self.dataset.notes
+        for name in self.campaign.sources.keys() - set(self.campaign.metrics):
+            yield f"sources.{name} has no effect: {name} is neither an objective nor limited"
 
 
-def prepare(campaign: Campaign) -> Setup:
-    """Load the data, make the space, check that something is feasible. Raises UserError before any work is done."""
+def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | None = None) -> Setup:
+    """Load the data, make the space, check that something is feasible. Raises UserError before any work is done.
+
+    folder: of a search, which makes the profiles that are to be made here; without one only those are read that are
+    there already. line: where it says so.
+    """
     device = resolve_device(campaign.execution.device)
     _check_device(device, campaign)
     dataset = dataset_of(campaign)
@@ -61,13 +86,34 @@ def prepare(campaign: Campaign) -> Setup:
         campaign.sampler.name, campaign.objective_list, campaign.seed,
         startup=campaign.sampler.startup, population=campaign.sampler.population,
     )  # fmt: skip
-
-    def costs(genotype: Genotype) -> dict[str, float]:
-        return cost_metrics(genotype, image_size=dataset.image_size, in_chans=dataset.in_chans, classes=dataset.classes)
-
-    proposer = Proposer(space, sampler, campaign.constraint_list, costs, campaign.seed)
+    here = conditions_of(campaign, dataset, device)
+    if folder is not None:
+        make_missing_profiles(campaign, dataset, here, folder, device, line or StatusLine(quiet=True))
+    profiles = read_profiles(campaign, here, folder)
+    proposer = Proposer(
+        space, sampler, campaign.constraint_list, _known_costs(campaign, dataset, device, profiles), campaign.seed,
+        free_mb=_free_mb(campaign, device),
+    )  # fmt: skip
     proposer.assert_feasible()
-    return Setup(campaign=campaign, device=device, dataset=dataset, space=space, proposer=proposer)
+    return Setup(
+        campaign=campaign, device=device, dataset=dataset, space=space, profiles=profiles, proposer=proposer
+    )  # fmt: skip
+
+
+def _known_costs(campaign: Campaign, data: Dataset, device: str, profiles: Profiles) -> KnownCosts:
+    return KnownCosts(
+        {"image_size": data.image_size, "in_chans": data.in_chans, "classes": data.classes}, profiles.by_metric,
+        trained_on=profiles.training_device(), batch=min(campaign.training.batch_size, len(data.train_x)),
+        images=campaign.latency.batch, mixed=campaign.training.amp and amp_type(torch.device(device)) is not None,
+    )  # fmt: skip
+
+
+def _free_mb(campaign: Campaign, device: str) -> float | None:
+    """Memory for one trial: a worker's share of the system's, or a trial's share of the GPU. None on a cluster."""
+    settings = campaign.execution
+    free = free_mb(device) if settings.address is None else None
+    share = settings.gpus if device.startswith("cuda") and settings.gpus else 1 / settings.workers
+    return None if free is None else free * share
 
 
 def search(
@@ -82,7 +128,7 @@ def search(
     _check_folder(folder, resume)
     if resume:
         _check_same(folder, campaign)
-    setup = prepare(campaign)
+    setup = prepare(campaign, folder, StatusLine(quiet))
     if resume:
         _check_unchanged(folder, setup)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,14 +139,14 @@ def search(
             (progress, OptunaMirror(campaign, setup.space, folder, list(replay(journal.events).trials.values()))),
         )  # fmt: skip
         progress.attach(loop)
-        status = _run(loop, progress, options)
+        status = _run(loop, setup.measured_again(), progress, options)
         journal.append("closed", status=status)
     run = load_run(folder)
     write_folder(run)
     return run
 
 
-def _run(loop: Loop, progress: SearchProgress, options: dict[str, Any]) -> str:
+def _run(loop: Loop, again: tuple[str, ...], progress: SearchProgress, options: dict[str, Any]) -> str:
     """ "finished" or "interrupted"."""
     try:
         with make_executor(loop.campaign, loop.folder, **options) as executor:
@@ -108,7 +154,7 @@ def _run(loop: Loop, progress: SearchProgress, options: dict[str, Any]) -> str:
             if loop.exhausted:
                 loop.record("note", text=loop.exhausted)
                 progress.say(loop.exhausted)
-            _finish(loop, executor, progress)
+            finish(loop, executor, again, progress)
     except KeyboardInterrupt:
         progress.say(f"stopped; everything found is in {loop.folder}")
         return "interrupted"
@@ -116,38 +162,15 @@ def _run(loop: Loop, progress: SearchProgress, options: dict[str, Any]) -> str:
 
 
 def _open_session(journal: Journal, setup: Setup, progress: SearchProgress) -> None:
-    surroundings = environment(setup.device) | {"data": setup.dataset.facts(), "space": space_facts(setup.space)}
+    surroundings = environment(setup.device) | {
+        "data": setup.dataset.facts(), "space": space_facts(setup.space), "profiles": setup.profiles.facts(),
+        "power": _power_facts(setup),
+    }  # fmt: skip
     journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=surroundings)
-    for note in (journal.repaired, *setup.dataset.notes):
+    for note in (journal.repaired, *setup.notes()):
         if note:
             progress.say(note)
             journal.append("note", text=note)
-
-
-def _finish(loop: Loop, executor: Executor, progress: SearchProgress) -> None:
-    """Measure contenders and references once more, together; then open the test split for the front alone."""
-    if "latency_ms" in loop.campaign.objectives:
-        _measure_again(loop, executor, progress)
-    run = loop.run()
-    members = {
-        t.number: (t.genotype.to_json(), t.checkpoint)
-        for t in run.front() + run.references()
-        if t.checkpoint and (loop.folder / t.checkpoint).is_file()
-    }
-    for trial, accuracy in executor.call(accuracies_on_test, loop.campaign, loop.folder.resolve(), members).items():
-        loop.record("tested", trial=trial, accuracy=accuracy)
-
-
-def _measure_again(loop: Loop, executor: Executor, progress: SearchProgress) -> None:
-    """Until every front member comes from one session, since a machine's speed drifts between sessions."""
-    group: dict[int, Trial] = {}
-    while any(t.number not in group for t in loop.run().front()):
-        together = loop.contenders() + [t for t in loop.run().references() if t.state == "complete"]
-        group |= {t.number: t for t in together}
-        progress.say(f"measuring {len(group)} networks once more, together")
-        found = executor.call(measure_together, loop.campaign, {str(n): t.genotype.to_json() for n, t in group.items()})
-        for number, latency in found.items():
-            loop.record("remeasured", trial=int(number), latency=latency)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -162,6 +185,14 @@ def _check_same(folder: Path, campaign: Campaign) -> None:
     refused = refused_changes(load_run(folder).campaign, campaign)
     if refused:
         raise UserError(f"{folder}: the campaign has changed since it began ({'; '.join(refused)}); use another --name")
+
+
+def _power_facts(setup: Setup) -> dict[str, Any]:
+    """How energy is known here. watts: of one trial at work, for what nothing counts."""
+    settings = setup.campaign
+    meter = make_meter(setup.device, threads=settings.latency.threads, watts=settings.latency.watts)
+    watts = settings.latency.watts or default_watts(setup.device, max(1, round(settings.execution.cpus)))
+    return {"label": meter.label, "method": meter.method, "watts": watts}
 
 
 def space_facts(space: Space) -> dict[str, str]:
@@ -180,12 +211,13 @@ def _check_unchanged(folder: Path, setup: Setup) -> None:
             f"{folder}: the choices of space {setup.space.name} have changed since it began "
             f"(then vitnas {before.get('versions', {}).get('vitnas')}); use another --name"
         )
+    for name, facts in setup.profiles.facts().items():
+        if before.get("profiles", {}).get(name, facts)["fingerprint"] != facts["fingerprint"]:
+            raise UserError(f"{folder}: the profile {facts['file']} has changed since it began; use another --name")
 
 
 def _check_device(device: str, campaign: Campaign) -> None:
     """A GPU that is asked for, by name or as a share per trial, must be there."""
-    import torch
-
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     settings = campaign.execution
     if settings.gpus > 0 and settings.address is None and count == 0:

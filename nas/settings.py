@@ -88,6 +88,16 @@ class LatencySection(Section):
     rounds: int = Field(default=150, ge=1, description="a whole number of at least 1")
     warmup: int = Field(default=10, ge=0, description="a whole number of at least 0")
     seconds: float = Field(default=10.0, gt=0, description="a number of seconds above 0, without a unit")
+    watts: float | None = Field(default=None, gt=0, description="the device's power, a number of watts above 0")
+
+
+class SourceSettings(Section):
+    """Where the cost of a device comes from. minutes: to make a profile that is not there yet."""
+
+    source: Literal["measured", "profile"] = Field(description="measured or profile")
+    file: str | None = Field(default=None, min_length=1, description="the path of a profile such as phone.json")
+    minutes: float | None = Field(default=None, ge=1, description="a number of minutes of at least 1")
+    force: bool = Field(default=False, description="true or false")
 
 
 class ExecutionSettings(Section):

@@ -29,7 +29,7 @@ class Job:
     genotype: dict[str, Any]
     hash: str
     seed: int
-    latency: dict[str, float] | None = None  # a cached measurement of the same hash and device
+    latency: dict[str, Any] | None = None  # a cached measurement of the same hash and device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,8 @@ class Outcome:
     """What a worker found. A missing measurement is absent from `values`.
 
     values: metric name -> value. intervals: metric name -> (low, high). seconds: what the time went to
-    ("train", "measure", "wait", "setup"). notes: adaptations, such as a halved batch.
+    ("train", "measure", "wait", "setup"). notes: adaptations, such as a halved batch. joules: what a counter of the
+    device's energy says the trial took; None without one.
     """
 
     state: str
@@ -48,11 +49,16 @@ class Outcome:
     notes: tuple[str, ...] = ()
     error: str | None = None
     checkpoint: str | None = None  # path relative to the run folder
+    joules: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """The record of one architecture, rebuilt from the journal. Numbers are shared by references and search trials."""
+    """The record of one architecture, rebuilt from the journal. Numbers are shared by references and search trials.
+
+    predicted: metric -> (mean, low, high) that a profile gave before the trial; a measurement replaces it in `values`.
+    measured_again: the metrics that were measured once more beside the other contenders.
+    """
 
     number: int
     kind: str
@@ -68,5 +74,8 @@ class Trial:
     notes: tuple[str, ...] = ()
     error: str | None = None
     checkpoint: str | None = None
+    joules: float | None = None
+    predicted: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    measured_again: frozenset[str] = frozenset()
     started: float = 0.0  # seconds since the epoch
     finished: float | None = None

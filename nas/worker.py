@@ -9,7 +9,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,30 @@ from evaluators.proxy_training import ProxyTraining, Recipe, TrainingFailed, eva
 from nas.campaign import Campaign
 from nas.genotype import Genotype
 from nas.trial import Job, Outcome, Point
+from nas.trial_energy import TrialEnergy, energy_of
 from search_spaces.model import build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A latency found on the way, so that it can be recorded before training begins."""
+    """Costs found on the way, so that they can be recorded before training begins.
+
+    mj: energy where it is asked for. counted: by the hardware, or else from the latency, whose interval it shares.
+    """
 
     ms: float
     low: float
     high: float
+    mj: float | None = None
+    counted: bool = False
+
+    def costs(self) -> dict[str, tuple[float, float, float]]:
+        """metric -> (value, low, high); low and high are the value where there is no interval."""
+        found = {"latency_ms": (self.ms, self.low, self.high)}
+        if self.mj is None:
+            return found
+        low, high = (self.ms, self.ms) if self.counted else (self.low, self.high)
+        return found | {"energy_mj": (self.mj, self.mj * low / self.ms, self.mj * high / self.ms)}
 
 
 Step = Measured | Point | Outcome
@@ -47,11 +61,19 @@ class Worker:
         self.device = resolve_device(campaign.execution.device)
         self.dataset = dataset_of(campaign)
         self.lease = DeviceLease(lease_path(self.device))
+        self.energy = TrialEnergy(self.device, campaign)
         if self.device == "cpu":
             torch.set_num_threads(max(1, int(campaign.execution.cpus)))
 
     def steps(self, job: Job) -> Iterator[Step]:
         """Measurements and learning-curve points as they come, then the Outcome as the last item."""
+        self.energy.begin()
+        for step in self._guarded(job):
+            joules = self.energy.joules()
+            yield replace(step, joules=joules) if isinstance(step, Outcome) else step
+
+    def _guarded(self, job: Job) -> Iterator[Step]:
+        """Trouble of any kind becomes an Outcome."""
         trace = _Trace()
         try:
             yield from self._evaluate(job, trace)
@@ -65,13 +87,13 @@ class Worker:
     def _evaluate(self, job: Job, trace: "_Trace") -> Iterator[Step]:
         with trace.phase("setup"):
             network = self._build(job)
-        if "latency_ms" in self.campaign.metrics:
+        if self.campaign.measured():
             if job.latency is None:
                 measured = self._measure(network, trace)
                 yield measured
             else:
                 measured = Measured(**job.latency)
-            trace.latency(measured)
+            trace.take(measured, self.campaign.measured())
             broken = self._broken(job, trace.values)
             if broken is not None:
                 yield trace.outcome("infeasible", error=broken)
@@ -87,7 +109,20 @@ class Worker:
         with self.lease.exclusive():
             trace.seconds["wait"] = time.perf_counter() - start
             with trace.phase("measure"):
-                return _latencies({"": network}, self.campaign, self.dataset, self.device)[""]
+                return self._costs(network)
+
+    def _costs(self, network: nn.Module) -> Measured:
+        data, batch = self.dataset, self.campaign.latency.batch
+        found = measure_latency(
+            {"": network}, in_chans=data.in_chans, image_size=data.image_size, device=self.device,
+            settings=latency_settings(self.campaign), seed=self.campaign.seed,
+        )[""]  # fmt: skip
+        latency = Measured(ms=found.ms, low=found.low, high=found.high)
+        if "energy_mj" not in self.campaign.measured():
+            return latency
+        images = torch.zeros((batch, data.in_chans, data.image_size, data.image_size), device=self.device)
+        mj, counted = energy_of(network, images, found.ms, self.campaign)
+        return replace(latency, mj=mj, counted=counted)
 
     def _train(self, job: Job, network: nn.Module, trace: "_Trace") -> Iterator[Step]:
         minutes = self.campaign.execution.trial_minutes
@@ -156,9 +191,12 @@ class _Trace:
         self.seconds[source] -= seconds
         self.seconds[target] = self.seconds.get(target, 0.0) + seconds
 
-    def latency(self, measured: Measured) -> None:
-        self.values["latency_ms"] = measured.ms
-        self.intervals["latency_ms"] = (measured.low, measured.high)
+    def take(self, measured: Measured, names: tuple[str, ...]) -> None:
+        """Keep the costs that are asked for."""
+        for name, (value, low, high) in measured.costs().items():
+            if name in names:
+                self.values[name] = value
+                self.intervals |= {name: (low, high)} if low < high else {}
 
     def outcome(self, state: str, *, error: str | None = None, checkpoint: str | None = None) -> Outcome:
         return Outcome(
@@ -224,24 +262,8 @@ def _network(genotype: dict[str, Any], data: Dataset, device: str, **options: An
     return build(parsed, **shape, **options).to(device)
 
 
-def _latencies(networks: dict[str, nn.Module], campaign: Campaign, data: Dataset, device: str) -> dict[str, Measured]:
-    found = measure_latency(
-        networks,
-        in_chans=data.in_chans,
-        image_size=data.image_size,
-        device=device,
-        settings=LatencySettings(**campaign.latency.model_dump()),
-        seed=campaign.seed,
-    )
-    return {name: Measured(ms=x.ms, low=x.low, high=x.high) for name, x in found.items()}
-
-
-def measure_together(campaign: Campaign, genotypes: dict[str, dict[str, Any]]) -> dict[str, Measured]:
-    """All networks in one session, rounds interleaved, so that drift hits them alike. For the final front."""
-    device, data = resolve_device(campaign.execution.device), dataset_of(campaign)
-    networks: dict[str, nn.Module] = {name: _network(genotype, data, device) for name, genotype in genotypes.items()}
-    with DeviceLease(lease_path(device)).exclusive():
-        return _latencies(networks, campaign, data, device)
+def latency_settings(campaign: Campaign) -> LatencySettings:
+    return LatencySettings(**campaign.latency.model_dump(exclude={"watts"}))
 
 
 def accuracies_on_test(

@@ -1,7 +1,7 @@
 """Which trials of a run are meant: the knee of its front, the best, all, one by number, or the best within limits."""
 
 from nas.errors import UserError, unknown
-from nas.objective import METRICS, Constraint, losses
+from nas.objective import Constraint, check_metric, losses
 from nas.pareto import knee_index
 from nas.run import Run
 from nas.trial import Trial
@@ -63,8 +63,7 @@ def _limit(word: str) -> Constraint:
     """From `latency_ms<=2`."""
     place = min(word.index(c) for c in "<>=" if c in word)
     name, rest = word[:place].strip(), word[place:]
-    if name not in METRICS:
-        raise unknown("metric", name, METRICS, "--select")
+    check_metric(name, "--select")
     try:
         return Constraint.parse(name, rest)
     except UserError:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from nas.objective import Objective
-from nas.reporting import front, importance, mechanisms, progress, spending
+from nas.reporting import devices, front, importance, mechanisms, predictions, progress, spending
 from nas.reporting.extent import below_words, outside_words
 from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
@@ -26,20 +26,22 @@ class Figure:
 
 def figures(run: Run) -> list[Figure]:
     return [
-        *front_figures(run), *progress_figures(run), *mechanism_figures(run), importance_figure(run),
-        curves_figure(run), phases_figure(run),
+        *front_figures(run), *device_figures(run), *prediction_figures(run), *progress_figures(run),
+        *mechanism_figures(run), importance_figure(run), curves_figure(run), phases_figure(run),
     ]  # fmt: skip
 
 
 def front_figures(run: Run) -> list[Figure]:
-    """One chart for each objective beside the accuracy."""
+    """One chart for each objective beside the accuracy; costs of several devices have a section of their own."""
     points = front.front_points(run)
-    axes = front.axes_of(run.campaign.objective_list)
+    beside = {name for names in devices.device_names(run) for name in names}
+    every = front.axes_of(run.campaign.objective_list)
+    axes = [pair for i, pair in enumerate(every) if i == 0 or pair[0].name not in beside]
     drawn = []
     for i, (x, y) in enumerate(axes):
-        name = "front" if i == 0 else f"front-{x.name}"
+        name = "front" if i == 0 else f"front-{file_name(x.name)}"
         title = f"{name_of(y.name)} against {noun_of(x.name)}"
-        reading = _front_reading(run, points, (x, y), i, len(axes)) if len(points) else _nothing_yet(run)
+        reading = _front_reading(run, points, (x, y), i, len(every)) if len(points) else _nothing_yet(run)
         spec = front.draw_front(points, x, y) if len(points) else None
         drawn.append(Figure(name=name, section="front", title=title, reading=reading, spec=spec))
     return drawn
@@ -58,11 +60,56 @@ def _front_reading(run: Run, points: pd.DataFrame, axes: tuple[Objective, Object
     hollow = "Hollow circles break a constraint." if broken else ""
     three = "A member that looks beaten here wins in the other chart." if charts > 1 else ""
     bars = "Bars are 90 % intervals." if any(x.name in t.intervals for t in run.trials) else ""
+    bars = f"{bars} {_told(run, x.name)}".strip()
     unseen = sum(t.state in ("failed", "queued", "running") for t in run.trials)
     rest = f"{unseen} without a result {'is' if unseen == 1 else 'are'} not drawn." if unseen else ""
     return " ".join(
         filter(None, [better, named, hollow, three, line, bars, outside, "Click a point for its stages.", rest])
     )
+
+
+def _told(run: Run, name: str) -> str:
+    """Where a cost comes from, as far as it was not measured for all."""
+    source = run.campaign.sources.get(name)
+    if source is None or source.source == "measured":
+        return ""
+    again = any(name in t.measured_again for t in run.trials)
+    rest = "; the front and its rivals were measured in the end" if again else ""
+    noun = noun_of(name)
+    return f"{noun[0].upper()}{noun[1:]} is predicted by a profile{rest}."
+
+
+def device_figures(run: Run) -> list[Figure]:
+    """The same members by the cost of each device, side by side."""
+    drawn = []
+    accuracy = Objective(name="accuracy", direction="maximize")
+    for name in (name for names in devices.device_names(run) for name in names):
+        points = front.front_points(run, (name,))
+        if not len(points):
+            continue
+        x = Objective(name=name, direction="minimize")
+        spec = front.draw_front(points, x, accuracy, height=300)
+        words = f"The line joins the members that win by {noun_of(name)} and accuracy alone."
+        reading = " ".join(filter(None, [words, _told(run, name), outside_words(points, (x, accuracy))]))
+        drawn.append(Figure(name=f"device-{file_name(name)}", section="devices", title=name_of(name), reading=reading,
+                            spec=spec))  # fmt: skip
+    return drawn
+
+
+def prediction_figures(run: Run) -> list[Figure]:
+    """What a profile had said, beside what was measured."""
+    drawn = []
+    for name in predictions.predicted_names(run):
+        table = predictions.predictions_table(run, name)
+        title = f"{name_of(name)}: predicted and measured"
+        drawn.append(Figure(name=f"predicted-{file_name(name)}", section="predictions", title=title, table=table,
+                            reading=predictions.predictions_words(table),
+                            spec=predictions.draw_predictions(table, name)))  # fmt: skip
+    return drawn
+
+
+def file_name(metric: str) -> str:
+    return metric.replace("@", "-")
 
 
 def _nothing_yet(run: Run) -> str:

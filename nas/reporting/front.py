@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nas.objective import METRICS, Objective
+from nas.objective import Objective, metric_of
 from nas.pareto import front_indices
 from nas.reporting.classes import colours_of, main_class
 from nas.reporting.extent import KEPT, at_the_edge, front_scale
@@ -18,11 +18,13 @@ from nas.reporting.theme import (
     NARROW,
     QUIET,
     axis_format,
+    field,
     finish,
     interval,
     legend,
     name_of,
     number,
+    percent,
     rows,
 )
 from nas.run import Run
@@ -32,17 +34,22 @@ HEIGHT = 430
 WIDE, SLIM = 690.0, 270.0  # widths of plot areas that labels are placed for, in pixels
 
 
-def front_points(run: Run) -> pd.DataFrame:
-    """Every trial whose objectives are all measured. role: front, dominated, infeasible or reference."""
-    names = [o.name for o in run.campaign.objective_list]
-    members = run.front()
+def front_points(run: Run, further: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Every trial whose objectives are all measured. role: front, dominated, infeasible or reference.
+
+    further: other metrics that its points shall have, such as a cost that is only limited.
+    """
+    names = list(dict.fromkeys([*(o.name for o in run.campaign.objective_list), *further]))
+    members, beaten = run.front(), run.p_dominated()
     on_front, knee = {t.number for t in members}, knee_of(run, members)
     drawn = [t for t in run.trials if t.state in ("complete", "infeasible") and all(n in t.values for n in names)]
     records = [
-        _point(run, t, "front" if t.number in on_front else _role(t)) | {"knee": t.number == knee} for t in drawn
+        _point(names, t, "front" if t.number in on_front else _role(t))
+        | {"knee": t.number == knee, "doubt": percent(beaten.get(t.number))}
+        for t in drawn
     ]
     bounds = [f"{n}_{end}" for n in names for end in ("low", "high")]
-    columns = ["trial", "name", "label", "role", "knee", "class", "architecture", *names, *bounds]
+    columns = ["trial", "name", "label", "role", "knee", "doubt", "class", "architecture", *names, *bounds]
     return pd.DataFrame(records, columns=[*columns, *(f"{n} text" for n in names)])
 
 
@@ -52,13 +59,12 @@ def _role(trial: Trial) -> str:
     return "dominated" if trial.state == "complete" else "infeasible"
 
 
-def _point(run: Run, t: Trial, role: str) -> dict[str, Any]:
+def _point(names: list[str], t: Trial, role: str) -> dict[str, Any]:
     record: dict[str, Any] = {
         "trial": t.number, "name": t.name, "role": role, "class": main_class(t.genotype),
         "architecture": str(t.genotype), "label": t.name if role == "reference" else str(t.number),
     }  # fmt: skip
-    for objective in run.campaign.objective_list:
-        name = objective.name
+    for name in names:
         low, high = t.intervals.get(name, (None, None))
         record |= {name: t.values[name], f"{name}_low": low, f"{name}_high": high}
         record[f"{name} text"] = number(name, t.values[name]) + _interval_text(name, low, high)
@@ -77,11 +83,11 @@ def axes_of(objectives: tuple[Objective, ...]) -> list[tuple[Objective, Objectiv
     return [(x, y) for x in objectives if x is not y]
 
 
-def draw_front(points: pd.DataFrame, x: Objective, y: Objective) -> dict[str, Any]:
+def draw_front(points: pd.DataFrame, x: Objective, y: Objective, *, height: int = HEIGHT) -> dict[str, Any]:
     """Specification of cost x against quality y. A click on a point sets the signal `picked` to its trial."""
     scales = {o.name: front_scale(points, o) for o in (x, y)}
     table = at_the_edge(_with_staircase(points, x, y), x, y, scales)
-    table = _with_labels(table, x, y, scales)
+    table = _with_labels(table, x, y, scales, height)
     picked = alt.param(name="picked", value=-1)
     bars = _intervals(table, x, y)
     layers = [
@@ -93,7 +99,7 @@ def draw_front(points: pd.DataFrame, x: Objective, y: Objective) -> dict[str, An
         key(set(table["role"]) | ({"interval"} if bars else set())),
     ]
     chart = alt.layer(*layers, data=rows(table)).add_params(picked)
-    return finish(chart, height=HEIGHT)
+    return finish(chart, height=height)
 
 
 def _with_staircase(points: pd.DataFrame, x: Objective, y: Objective) -> pd.DataFrame:
@@ -106,18 +112,20 @@ def _with_staircase(points: pd.DataFrame, x: Objective, y: Objective) -> pd.Data
     return table
 
 
-def _with_labels(points: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale]) -> pd.DataFrame:
+def _with_labels(
+    points: pd.DataFrame, x: Objective, y: Objective, scales: dict[str, alt.Scale], height: int
+) -> pd.DataFrame:
     """Adds dx, dy and align where a label has room, and slim: whether it also has room on a narrow screen."""
     knee = points["knee"].astype(bool)
     table = points.assign(label=points["label"].where(~knee, points["label"] + " knee"), slim=False)
     rank = table["role"].map({"reference": 1, "front": 2}).mask(knee, 0).dropna().sort_values(kind="stable")
     named = table.loc[rank.index]
-    wide, slim = (_area(scales[x.name], scales[y.name], width) for width in (WIDE, SLIM))
+    wide, slim = (_area(scales[x.name], scales[y.name], width, height) for width in (WIDE, SLIM))
     sides = _placed(table, named, x, y, wide, [tuple(SIDES)] * len(named))
     kept = _placed(table, named, x, y, slim, [() if s is None else (s,) for s in sides])
-    for field in ("dx", "dy", "align"):
-        column = [None if s is None else getattr(SIDES[s], field) for s in sides]
-        table[field] = pd.Series(column, index=named.index, dtype=object).reindex(table.index)
+    for at in ("dx", "dy", "align"):
+        column = [None if s is None else getattr(SIDES[s], at) for s in sides]
+        table[at] = pd.Series(column, index=named.index, dtype=object).reindex(table.index)
     table.loc[named.index, "slim"] = [k is not None for k in kept]
     return table
 
@@ -140,17 +148,17 @@ def _placed(
     return place_labels(mine, list(named["label"]), obstacles, area, choices)
 
 
-def _area(x: alt.Scale, y: alt.Scale, width: float) -> PlotArea:
+def _area(x: alt.Scale, y: alt.Scale, width: float, height: float) -> PlotArea:
     across, up = x.to_dict(), y.to_dict()
     return PlotArea(
-        width=width, height=HEIGHT, x=tuple(across["domain"]), y=tuple(up["domain"]),
+        width=width, height=height, x=tuple(across["domain"]), y=tuple(up["domain"]),
         log_x=across.get("type") == "log", log_y=up.get("type") == "log",
     )  # fmt: skip
 
 
 def _staircase(x: Objective, y: Objective) -> alt.Chart:
     line = alt.Chart().mark_line(interpolate="step-after", color=INK, strokeWidth=1.5, opacity=0.55)
-    return line.transform_filter("datum.step").encode(x=f"{x.name}:Q", y=f"{y.name}:Q")
+    return line.transform_filter("datum.step").encode(x=field(x.name), y=field(y.name))
 
 
 def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Chart]:
@@ -166,11 +174,11 @@ def _intervals(table: pd.DataFrame, x: Objective, y: Objective) -> list[alt.Char
         measured = (
             rule.transform_filter(shown)
             .transform_filter(f"isValid(datum['{low}'])")
-            .encode(**{across: f"{other.name}:Q"})
+            .encode(**{across: field(other.name)})
         )
-        bars.append(measured.encode(**{channel: f"{low}:Q", f"{channel}2": f"{high}:Q"}))
+        bars.append(measured.encode(**{channel: field(low), f"{channel}2": field(high)}))
         bars += [
-            measured.mark_tick(color=QUIET, size=8, thickness=1.2).encode(**{channel: f"{end}:Q"})
+            measured.mark_tick(color=QUIET, size=8, thickness=1.2).encode(**{channel: field(end)})
             for end in (low, high)
         ]
     return bars
@@ -197,15 +205,19 @@ def _points(
         "datum.trial === picked", alt.value(stroke), alt.value(1 if "stroke" in look or not look["filled"] else 0)
     )
     names = [c.removesuffix(" text") for c in table.columns if c.endswith(" text")]
-    hover = [alt.Tooltip("name:N", title="Trial"), *(alt.Tooltip(f"{n} text:N", title=name_of(n)) for n in names)]
+    hover = [
+        alt.Tooltip("name:N", title="Trial"),
+        *(alt.Tooltip(field(f"{n} text", "N"), title=name_of(n)) for n in names),
+    ]
+    hover += [alt.Tooltip("doubt:N", title="Probably dominated")] if table["doubt"].any() else []
     hover += [alt.Tooltip("architecture:N", title="Architecture"), alt.Tooltip("class:N", title="Class")]
     return (
         alt.Chart()
         .mark_point(cursor="pointer", **look)
         .transform_filter(alt.datum.role == role)
         .encode(
-            x=alt.X(f"{x.name}:Q", scale=scales[x.name], axis=_axis(x.name)),
-            y=alt.Y(f"{y.name}:Q", scale=scales[y.name], axis=_axis(y.name)),
+            x=alt.X(field(x.name), scale=scales[x.name], axis=_axis(x.name)),
+            y=alt.Y(field(y.name), scale=scales[y.name], axis=_axis(y.name)),
             color=alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6)),
             strokeWidth=ring,
             tooltip=hover,
@@ -214,7 +226,7 @@ def _points(
 
 
 def _axis(metric: str) -> alt.Axis:
-    return alt.Axis(title=METRICS[metric].label, format=axis_format(metric), tickCount=6, labelOverlap="greedy")
+    return alt.Axis(title=metric_of(metric).label, format=axis_format(metric), tickCount=6, labelOverlap="greedy")
 
 
 def _labels(x: Objective, y: Objective, halo: str | None) -> alt.Chart:
@@ -224,5 +236,5 @@ def _labels(x: Objective, y: Objective, halo: str | None) -> alt.Chart:
     text = alt.Chart().mark_text(fontSize=11.5, baseline="middle", color=INK, **at, **edge)
     shown = alt.condition(f"datum.slim || width >= {NARROW}", alt.value(1), alt.value(0))
     return text.transform_filter("isValid(datum.align)").encode(
-        x=f"{x.name}:Q", y=f"{y.name}:Q", text="label:N", opacity=shown
+        x=field(x.name), y=field(y.name), text="label:N", opacity=shown
     )

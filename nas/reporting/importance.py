@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nas.objective import METRICS
+from nas.objective import metric_of
 from nas.reporting.tables import active_codes
 from nas.reporting.theme import INK, finish, legend, rows
 from nas.run import Run
@@ -105,8 +105,8 @@ def draw_importance(table: pd.DataFrame) -> dict[str, Any]:
     order = list(ranked.index[:SHOWN])
     kept = table[table["dimension"].isin(order)]
     objectives = list(dict.fromkeys(kept["objective"]))
-    shown = kept.assign(label=[METRICS[o].label for o in kept["objective"]], shown=kept["importance"].clip(lower=0))
-    labels = [METRICS[o].label for o in objectives]
+    shown = kept.assign(label=[metric_of(o).label for o in kept["objective"]], shown=kept["importance"].clip(lower=0))
+    labels = [metric_of(o).label for o in objectives]
     bars = alt.Chart(rows(shown)).mark_bar(cornerRadiusEnd=2).encode(
         y=alt.Y("dimension:N", sort=order, title=None, axis=alt.Axis(labelColor=INK)),
         yOffset=alt.YOffset("label:N", sort=labels),

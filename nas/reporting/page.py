@@ -11,11 +11,12 @@ from altair import VEGALITE_VERSION
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nas.objective import losses
+from nas.objective import losses, split_name
 from nas.pareto import hypervolume, reference_point
 from nas.reporting import spending
 from nas.reporting.classes import COLOURS, main_class
 from nas.reporting.conditions import conditions
+from nas.reporting.devices import device_names, good_words, standing_rows, standing_table
 from nas.reporting.figures import Figure, figures
 from nas.reporting.panel import measured, metrics_of, panel
 from nas.reporting.tables import (
@@ -27,14 +28,15 @@ from nas.reporting.tables import (
     rejections_table,
     train_command,
 )
-from nas.reporting.theme import duration, name_of, number
+from nas.reporting.theme import duration, name_of, number, percent
 from nas.run import Run
 
 PICTURE_WIDTH = 880  # pixels; the PNG has twice as many
 SECTIONS = {
-    "front": "Front", "progress": "Progress", "mechanisms": "Mechanisms", "importance": "Importance",
-    "curves": "Learning curves", "costs": "Costs",
+    "front": "Front", "devices": "Devices", "predictions": "Predictions", "progress": "Progress",
+    "mechanisms": "Mechanisms", "importance": "Importance", "curves": "Learning curves", "costs": "Costs",
 }  # fmt: skip
+OPTIONAL = ("devices", "predictions")  # left out where a campaign has nothing to compare
 _HERE = Path(__file__).parent
 
 
@@ -58,6 +60,7 @@ def tables(run: Run, drawn: list[Figure]) -> dict[str, pd.DataFrame]:
         "rejections": rejections_table(run),
         "failures": failures_table(run),
     }
+    counted |= {f"devices-{split_name(names[0])[0]}": standing_table(run, names) for names in device_names(run)}
     return {"front": front_table(run)} | {f.name: f.table for f in drawn if f.table is not None} | counted
 
 
@@ -95,7 +98,8 @@ def page(run: Run, drawn: list[Figure]) -> str:
         name=run.campaign.name, state=state_words(run), headline=headline(run), sections=sections(drawn),
         members=members(run), measured=[name_of(n) for n in metrics_of(run)], tested=bool(run.test_accuracy),
         states=spending.states_table(run).to_dict("records"), rejections=rejections_table(run).to_dict("records"),
-        failures=failures_table(run).to_dict("records"), spent=spent(run), conditions=conditions(run), notes=run.notes,
+        failures=failures_table(run).to_dict("records"), spent=spent(run), energy=spending.energy_method(run),
+        doubtful=bool(run.p_dominated()), standings=standings(run), conditions=conditions(run), notes=run.notes,
         colours=COLOURS, css=Markup((_HERE / "page.css").read_text()), script=Markup((_HERE / "page.js").read_text()),
         bundle=Markup(_bundle() if any(f.spec for f in drawn) else ""),
         data=embedded(script_data(run, drawn)),
@@ -126,6 +130,7 @@ def sections(drawn: list[Figure]) -> list[dict[str, Any]]:
     return [
         {"id": key, "title": title, "figures": [f for f in drawn if f.section == key]}
         for key, title in SECTIONS.items()
+        if key not in OPTIONAL or any(f.section == key for f in drawn)
     ]
 
 
@@ -160,18 +165,37 @@ def spent(run: Run) -> list[tuple[str, str]]:
     worker = sum(sum(t.seconds.values()) for t in run.trials)
     inside = sum(t.seconds.get("train", 0.0) + t.seconds.get("measure", 0.0) for t in run.trials)
     share = [("of it training or measuring", f"{100 * inside / worker:.0f} %")] if worker else []
-    return [("wall time, all sessions", duration(run.seconds)), ("worker time inside trials", duration(worker)), *share]
+    times = [
+        ("wall time, all sessions", duration(run.seconds)),
+        ("worker time inside trials", duration(worker)),
+        *share,
+    ]
+    return times + spending.energy_pairs(run)
+
+
+def standings(run: Run) -> list[dict[str, Any]]:
+    """A table for each cost that several devices have."""
+    found = []
+    for names in device_names(run):
+        table = standing_table(run, names)
+        found.append(
+            {
+                "words": good_words(table, names), "labels": [name_of(n) for n in names],
+                "rows": standing_rows(table, names),
+            }
+        )  # fmt: skip
+    return found
 
 
 def members(run: Run) -> list[dict[str, Any]]:
     """The rows of the front's table."""
-    front = run.front()
+    front, beaten = run.front(), run.p_dominated()
     knee = knee_of(run, front)
     return [
         {
             "number": t.number, "knee": t.number == knee, "class": main_class(t.genotype), "text": str(t.genotype),
             "values": [measured(t, n) for n in metrics_of(run)],
-            "test": number("accuracy", run.test_accuracy.get(t.number)),
+            "test": number("accuracy", run.test_accuracy.get(t.number)), "doubt": percent(beaten.get(t.number)),
             "export": export_command(run, t), "train": train_command(run, t),
         }
         for t in front

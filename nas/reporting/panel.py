@@ -3,7 +3,7 @@
 from typing import Any
 
 from nas.genotype import Atom, Genotype, Stage
-from nas.objective import METRICS
+from nas.objective import in_order
 from nas.reporting.classes import block_shares, main_class
 from nas.reporting.theme import duration, interval, name_of, number
 from nas.run import Run
@@ -35,8 +35,8 @@ def measured(trial: Trial, metric: str) -> tuple[str, str]:
 
 def metrics_of(run: Run) -> list[str]:
     """Objectives first, then whatever else was measured."""
-    seen = {n for t in run.trials for n in t.values}
-    return list(dict.fromkeys([*(o.name for o in run.campaign.objective_list), *(m for m in METRICS if m in seen)]))
+    seen = in_order(n for t in run.trials for n in t.values)
+    return list(dict.fromkeys([*(o.name for o in run.campaign.objective_list), *seen]))
 
 
 def network_words(genotype: Genotype) -> list[tuple[str, str]]:

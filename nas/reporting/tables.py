@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from nas.errors import UserError
-from nas.objective import METRICS, losses
+from nas.objective import in_order, losses
 from nas.pareto import knee_index
 from nas.reporting.classes import main_class
 from nas.run import Run
@@ -26,6 +26,7 @@ def trials_table(run: Run) -> pd.DataFrame:
         IDENTITY
         + measurement_columns(run)
         + [f"{p}_s" for p in PHASES]
+        + ["joules"] * any(t.joules is not None for t in run.trials)
         + ["epochs", "started", "finished", "error", "notes"]
     )
     codes = active_codes(run)
@@ -40,14 +41,20 @@ def trials_table(run: Run) -> pd.DataFrame:
 
 
 def front_table(run: Run) -> pd.DataFrame:
-    """The front, cheapest first: measurements, the knee, and the commands that export and train each member."""
+    """The front, cheapest first: measurements, the knee, and the commands that export and train each member.
+
+    p_dominated: how probable it is that another trial dominates the member, where costs have intervals.
+    """
     members = run.front()
-    knee = knee_of(run, members)
+    knee, beaten = knee_of(run, members), run.p_dominated()
     records = [
-        _record(run, t) | {"knee": t.number == knee, "export": export_command(run, t), "train": train_command(run, t)}
+        _record(run, t)
+        | {"knee": t.number == knee, "export": export_command(run, t), "train": train_command(run, t)}
+        | {"p_dominated": beaten.get(t.number)}
         for t in members
     ]
-    columns = ["trial", "knee", *measurement_columns(run), "class", "architecture", "hash", "export", "train"]
+    doubt = ["p_dominated"] if beaten else []
+    columns = ["trial", "knee", *doubt, *measurement_columns(run), "class", "architecture", "hash", "export", "train"]
     return pd.DataFrame(records, columns=columns).convert_dtypes()
 
 
@@ -70,10 +77,10 @@ def failures_table(run: Run) -> pd.DataFrame:
 def measurement_columns(run: Run) -> list[str]:
     """Every metric that some trial has, objectives first, each followed by its interval where one was measured."""
     objectives = [o.name for o in run.campaign.objective_list]
-    seen = {name for t in run.trials for name in t.values if name in METRICS}
+    seen = in_order(name for t in run.trials for name in t.values)
     with_interval = {name for t in run.trials for name in t.intervals}
     columns = []
-    for name in dict.fromkeys([*objectives, *(m for m in METRICS if m in seen)]):
+    for name in dict.fromkeys([*objectives, *seen]):
         columns += [name, f"{name}_low", f"{name}_high"] if name in with_interval else [name]
     return columns + (["test_accuracy"] if run.test_accuracy else [])
 
@@ -136,6 +143,7 @@ def _record(run: Run, t: Trial) -> dict[str, Any]:
         "class": main_class(t.genotype), "architecture": str(t.genotype), **t.values,
         "test_accuracy": run.test_accuracy.get(t.number), "epochs": len(t.curve),
         "started": t.started, "finished": t.finished, "error": t.error, "notes": "; ".join(t.notes) or None,
+        "joules": t.joules,
     }  # fmt: skip
     record |= {f"{name}_low": low for name, (low, _) in t.intervals.items()}
     record |= {f"{name}_high": high for name, (_, high) in t.intervals.items()}

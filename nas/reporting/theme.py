@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from nas.objective import METRICS
+from nas.objective import METRICS, metric_of, split_name
 
 INK, QUIET, GRID, ACCENT = "#1f2933", "#616e7c", "#e4e7eb", "#0b4f8a"
 FONT = "Inter, Helvetica Neue, Helvetica, Arial, sans-serif"
@@ -26,8 +26,9 @@ NAMES = {
     "macs_g": "MACs",
     "params_m": "Parameters",
     "memory_mb": "Memory",
+    "energy_mj": "Energy",
 }  # beside values with units
-_SMALLER = {"GMAC": "MMAC", "M": "k", "MB": "kB", "ms": "µs"}
+_SMALLER = {"GMAC": "MMAC", "M": "k", "MB": "kB", "ms": "µs", "mJ": "µJ"}
 NARROW = 560  # below this width in pixels legends take fewer columns and crowded labels go
 
 
@@ -52,13 +53,19 @@ def legend(columns_wide: int, columns_narrow: int = 2, below: bool = False) -> a
 
 
 def name_of(metric: str) -> str:
-    return NAMES.get(metric, METRICS[metric].label)
+    name, device = split_name(metric)
+    return f"{NAMES.get(name, METRICS[name].label)}{f', {device}' if device else ''}"
 
 
 def noun_of(metric: str) -> str:
-    """The name inside a sentence: latency, parameters, MACs."""
-    name = name_of(metric)
-    return name if name[1:2].isupper() else name.lower()
+    """The name inside a sentence: latency, parameters, MACs, latency on phone."""
+    name, device = name_of(split_name(metric)[0]), split_name(metric)[1]
+    return f"{name if name[1:2].isupper() else name.lower()}{f' on {device}' if device else ''}"
+
+
+def field(name: str, kind: str = "Q") -> str:
+    """A column in Altair's shorthand; a dot, as a device's name may have, is part of the name and no path."""
+    return f"{name.replace('.', chr(92) + '.')}:{kind}"
 
 
 def axis_format(metric: str) -> str:
@@ -86,8 +93,17 @@ def number(metric: str, value: float | None) -> str:
         return "–"
     if metric == "accuracy":
         return f"{100 * value:.1f} %"
-    value, unit = _scaled(value, METRICS[metric].unit)
+    value, unit = _scaled(value, metric_of(metric).unit)
     return f"{_three_digits(value)} {unit}"
+
+
+def percent(share: float | None) -> str:
+    """A probability: 3 %, below 1 %, above 99 %; empty where there is none."""
+    if share is None:
+        return ""
+    if 0 < share < 0.01:
+        return "below 1 %"
+    return "above 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def interval(metric: str, low: float, high: float) -> str:

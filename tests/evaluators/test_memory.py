@@ -1,10 +1,14 @@
 """Peak memory against sums that can be done by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from evaluators.cost import cost_metrics, least_training_mb
 from evaluators.memory import highest, inference_memory, peak_bytes, training_memory
+from search_spaces.model import build
+from search_spaces.vit import make_space
 
 CPU = torch.device("cpu")
 
@@ -57,3 +61,12 @@ def test_a_gpu_counts_like_the_processor():
     network, images = nn.Sequential(nn.Linear(100, 4000), nn.ReLU(), nn.Linear(4000, 10)), torch.randn(8, 100)
     on_cpu = inference_memory(network, images).mb
     assert inference_memory(network.cuda(), images.cuda()).mb == pytest.approx(on_cpu, rel=0.2)
+
+
+def test_no_training_takes_less_than_the_bound_that_is_known_before_building():
+    shape, rng = {"image_size": 8, "in_chans": 1, "classes": 10}, np.random.default_rng(1)
+    space = make_space("vit_small", **shape)
+    for genotype in (space.decode(space.sample(rng)) for _ in range(3)):
+        bound = least_training_mb(cost_metrics(genotype, **shape), 8)
+        found = training_memory(build(genotype, **shape), torch.rand(8, 1, 8, 8)).mb
+        assert 0.3 * found < bound < found

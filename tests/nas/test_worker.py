@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from nas.genotype import Atom, Genotype, Stage
+from nas.together import measure_together
 from nas.trial import Job, Outcome, Point
-from nas.worker import Measured, Worker, accuracies_on_test, measure_together
+from nas.worker import Measured, Worker, accuracies_on_test
 from search_spaces import build
 
 NETWORK = Genotype(
@@ -111,9 +112,9 @@ def test_out_of_memory_halves_the_batch_and_is_noted(make_worker, monkeypatch):
 def test_the_front_is_measured_together_and_tested_from_its_weights(make_worker, make_campaign, tmp_path):
     outcome = list(make_worker().steps(job()))[-1]
     campaign = make_campaign(latency=QUICK)
-    found = measure_together(campaign, {"3": NETWORK.to_json(), "4": NETWORK.with_stage(0, depth=4).to_json()})
-    assert set(found) == {"3", "4"}
-    assert all(0 < f.low <= f.ms <= f.high for f in found.values())
+    session = measure_together(campaign, {"3": NETWORK.to_json(), "4": NETWORK.with_stage(0, depth=4).to_json()})
+    assert set(session.found) == {"3", "4"}
+    assert all(0 < f.low <= f.ms <= f.high for f in session.found.values())
     accuracy = accuracies_on_test(campaign, tmp_path, {3: (NETWORK.to_json(), outcome.checkpoint)})
     assert accuracy[3] == pytest.approx(outcome.values["accuracy"], abs=0.15)
 
