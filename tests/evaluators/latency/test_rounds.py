@@ -39,6 +39,19 @@ def test_a_quiet_device_gives_the_true_times_and_nothing_to_say():
     assert found(Device().session()) == pytest.approx(COSTS, rel=0.02)
 
 
+def test_a_short_call_counts_when_its_caches_are_warm():
+    device = Device(noise=0)
+    timers = {name: lambda name=name: device.run(name, _cold(device, name, cost)) for name, cost in COSTS.items()}
+    readings = list(Rounds(timers, LatencySettings(rounds=5, warmup=0, seconds=100), 0, clock=lambda: device.now))
+    assert {r.ms for r in readings if r.name == "a"} == {2.0}
+    assert device.calls.count("a") == 2 * device.calls.count("b") == 10
+
+
+def _cold(device: Device, name: str, cost: float) -> float:
+    """A quarter more after another network."""
+    return cost * (1.0 if device.calls[-1:] == [name] else 1.25)
+
+
 def test_a_slow_spell_is_taken_again():
     def spell(now: float) -> float:
         return 1.6 if 0.3 < now < 0.5 else 1.0
@@ -52,7 +65,7 @@ def test_a_slow_spell_is_taken_again():
 @pytest.mark.parametrize("drift", [0.06, -0.06])
 def test_a_drift_is_found_and_taken_out(drift):
     def drifting(now: float) -> float:
-        return 1 + drift * now / 0.8
+        return 1 + drift * now  # the session takes a second
 
     judged = judge(Device(drifting).session(warmup=0))
     assert judged.drift == pytest.approx(drift, abs=0.015)
