@@ -156,8 +156,9 @@ def campaign_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     document = read_yaml(path, "campaign file")
     with _placed_in(document):
         gather_places(document)
-    for text in overrides:
-        override(document, Campaign, text)
+        for text in overrides:
+            override(document, Campaign, text)
+            gather_places(document, replacing=True)
     version = document.data.get("version", VERSION)
     if isinstance(version, int) and version > VERSION:
         place = document.place(("version",))
@@ -185,9 +186,7 @@ def placing_errors(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[
     try:
         yield
     except UserError as error:
-        if str(error).partition(":")[0].partition(".")[0] not in Campaign.model_fields:
-            raise
-        raise placed(str(error), campaign_document(Path(path), overrides)) from None
+        raise _placed(error, campaign_document(Path(path), overrides)) from None
 
 
 @contextmanager
@@ -195,7 +194,13 @@ def _placed_in(document: Document) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise placed(str(error), document) from None
+        raise _placed(error, document) from None
+
+
+def _placed(error: UserError, document: Document) -> UserError:
+    """The error with its place, where it begins with a key of the campaign."""
+    key = str(error).partition(":")[0].partition(".")[0]
+    return placed(str(error), document) if key in Campaign.model_fields else error
 
 
 def differences(old: Campaign, new: Campaign) -> list[str]:

@@ -19,12 +19,16 @@ from nas.yaml_file import Document
 SECTIONS = {"objectives": "direction", "constraints": "limit"}  # the key of an inline mapping that stays there
 
 
-def gathered(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The campaign with every inline source in `sources`. Raises UserError for a source that is written twice."""
+def gathered(data: Mapping[str, Any], replacing: bool = False) -> dict[str, Any]:
+    """The campaign with every inline source in `sources`. Raises UserError for a source that is written twice.
+
+    replacing: an inline source takes the place of one in the section, as an override does.
+    """
     found, sources = dict(data), data.get("sources", {})
     if not isinstance(sources, Mapping):
         raise UserError(f"sources: expected a mapping from metric to its source, found {sources!r:.60}")
-    sources = dict(sources)
+    inline = {n for s in SECTIONS for n, v in _items(found.get(s)) if replacing and isinstance(v, Mapping)}
+    sources = {name: source for name, source in sources.items() if name not in inline}
     for section, key in SECTIONS.items():
         if isinstance(found.get(section), Mapping):
             found[section] = {n: _taken(section, key, n, v, sources) for n, v in found[section].items()}
@@ -38,18 +42,17 @@ def measured_by_default(data: Mapping[str, Any], objectives: Iterable[str]) -> d
     return {**data, "sources": plain | dict(data.get("sources", {}))}
 
 
-def gather_places(document: Document) -> None:
+def gather_places(document: Document, replacing: bool = False) -> None:
     """Gather the sources of a campaign file; each keeps the place where it was written."""
     data = document.data
     for section, key in SECTIONS.items():
-        inline = data.get(section)
-        for name, value in inline.items() if isinstance(inline, Mapping) else ():
+        for name, value in _items(data.get(section)):
             for inner in value if isinstance(value, Mapping) else ():
                 place = document.places.get((section, name, inner))
                 if place and inner != key:
                     document.places.setdefault(("sources", name), document.places[section, name])
                     document.places["sources", name, inner] = place
-    data |= gathered(data)
+    data |= gathered(data, replacing)
 
 
 def read_sources(value: Any) -> Any:
@@ -97,6 +100,10 @@ def check_files(sources: Mapping[str, SourceSettings], metrics: Sequence[str]) -
 def _way_out(name: str) -> str:
     device = split_name(name)[1]
     return f"make it on {device} with nas profile" if device else "add minutes: 2 to make it before the search"
+
+
+def _items(section: Any) -> Iterable[tuple[Any, Any]]:
+    return section.items() if isinstance(section, Mapping) else ()
 
 
 def _names(section: Any) -> Iterator[str]:

@@ -72,8 +72,8 @@ class Setup:
 def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | None = None) -> Setup:
     """Load the data, make the space, check that something is feasible. Raises UserError before any work is done.
 
-    folder: of a search, which makes the profiles that are to be made here; without one only those are read that are
-    there already. line: where it says so.
+    folder: of the run, where a profile may lie. line: of a search that begins, which makes the profiles that are to be
+    made here and says so; without it only those are read that are there already.
     """
     device = resolve_device(campaign.execution.device)
     _check_device(device, campaign)
@@ -87,8 +87,8 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
         startup=campaign.sampler.startup, population=campaign.sampler.population,
     )  # fmt: skip
     here = conditions_of(campaign, dataset, device)
-    if folder is not None:
-        make_missing_profiles(campaign, dataset, here, folder, device, line or StatusLine(quiet=True))
+    if folder is not None and line is not None:
+        make_missing_profiles(campaign, dataset, here, folder, device, line)
     profiles = read_profiles(campaign, here, folder)
     proposer = Proposer(
         space, sampler, campaign.constraint_list, _known_costs(campaign, dataset, device, profiles), campaign.seed,
@@ -128,7 +128,7 @@ def search(
     _check_folder(folder, resume)
     if resume:
         _check_same(folder, campaign)
-    setup = prepare(campaign, folder, StatusLine(quiet))
+    setup = prepare(campaign, folder, None if resume else StatusLine(quiet))
     if resume:
         _check_unchanged(folder, setup)
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,8 @@ def _measured(trial: Trial, run: Run, data: dict[str, Any]) -> Measured:
 
 
 def _notes(trial: Trial) -> tuple[str, ...]:
+    told = [f"{name} is predicted by a profile" for name in trial.predicted if name not in trial.measured_again]
     if trial.state == "complete":
-        return trial.notes
+        return (*trial.notes, *told)
     reason = f" ({trial.error})" if trial.error else ""
-    return (*trial.notes, f"state of the trial: {trial.state}{reason}")
+    return (*trial.notes, *told, f"state of the trial: {trial.state}{reason}")

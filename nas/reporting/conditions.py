@@ -11,6 +11,7 @@ SHOWN = (
     "space",
     "objectives",
     "constraints",
+    "sources",
     "sampler",
     "budget",
     "training",

@@ -63,6 +63,14 @@ def test_a_source_is_overridden_by_its_path(load):
     assert load(text, "sources.latency_ms@a.b.file=q.json").sources["latency_ms@a.b"].file.endswith("q.json")
 
 
+def test_an_override_with_a_source_takes_the_place_of_the_files(load):
+    text = "objectives: {accuracy: maximize, latency_ms: {source: profile, file: p.json, minutes: 2}}"
+    measured = load(text, "objectives={accuracy: maximize, latency_ms: {source: measured}}")
+    assert measured == load("objectives: [accuracy, latency_ms]")
+    assert load(text, "sources.latency_ms={source: measured}") == measured
+    assert load(text, "objectives=[accuracy, latency_ms]").sources["latency_ms"].minutes == 2
+
+
 def test_a_profile_is_seen_from_the_campaign_and_then_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
