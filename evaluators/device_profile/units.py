@@ -109,7 +109,8 @@ def _by_stage(stages: tuple[StagePlan, ...]) -> dict[str, float]:
 def _stage_units(resolved: StagePlan) -> Iterator[tuple[Unit, int]]:
     stage, grid = resolved.stage, _sides(resolved.grid)
     if stage.down.kind != "none":
-        yield _unit("down", ("down", stage.down), in_dim=resolved.in_dim, dim=stage.width, **_sides(resolved.in_grid)), 1
+        sides = _sides(resolved.in_grid)
+        yield _unit("down", ("down", stage.down), in_dim=resolved.in_dim, dim=stage.width, **sides), 1
     if resolved.prefix:
         tokens = resolved.grid[0] * resolved.grid[1]
         yield _unit("tokens", dim=stage.width, tokens=tokens, prefix=resolved.prefix), 1
