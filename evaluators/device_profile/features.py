@@ -35,6 +35,7 @@ def features(unit: Unit) -> dict[str, float]:
     return found
 
 
+@lru_cache(maxsize=65536)
 def unit_cost(unit: Unit) -> Cost:
     """Parameters, MACs and activations of a unit; norms count in the parameters of whole networks only."""
     return COSTS[unit.part](dict(unit.atoms), {k: int(v) for k, v in unit.numbers})

@@ -11,7 +11,7 @@ from evaluators.device_profile.units import Unit
 from nas.genotype import NONE, Atom, Stage
 from search_spaces.costs import Shape
 from search_spaces.mixers import MIXERS, Memory
-from search_spaces.model import ExtraTokens, build_block
+from search_spaces.model import ExtraTokens, Network, build_block
 from search_spaces.parts import DOWNSAMPLERS, HEADS, POSITIONS, REDUCERS, STEMS, head_norm, make_norm
 from search_spaces.plan import BlockPlan
 from search_spaces.structures import BRIDGES, FUSIONS
@@ -25,7 +25,9 @@ def unit_network(unit: dict[str, Any]) -> nn.Module:
     atoms, sizes = dict(parsed.atoms), dict(parsed.numbers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return BUILD[parsed.part](atoms, sizes)
+        network = BUILD[parsed.part](atoms, sizes)
+        Network.init_weights(network)  # type: ignore[arg-type]  # memory left as found holds numbers that are slow
+    return network
 
 
 def input_size(unit: Unit) -> tuple[int, int, int]:

@@ -4,7 +4,9 @@ A unit is smaller than a block: the mixer of a block with its norm and residual,
 convolution. Few different units make up very many networks, so most of a network has been measured, or something near.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,7 +21,8 @@ Words = tuple[tuple[str, Atom], ...]
 Numbers = tuple[tuple[str, float], ...]
 
 
-class Unit(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Unit:
     """part: stem, position, tokens, down, mixer, local, ffn, reduction, norm, fusion, bridge or head.
 
     atoms: its components by what they are for. numbers: sizes, all that the parts need to be built.
@@ -28,6 +31,16 @@ class Unit(NamedTuple):
     part: str
     atoms: Words
     numbers: Numbers
+    _hash: int = field(init=False, repr=False, compare=False)  # units are keys of many tables
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.part, self.atoms, self.numbers)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unit, (self.part, self.atoms, self.numbers)
 
     def to_json(self) -> dict[str, Any]:
         return {"part": self.part, "atoms": {k: str(a) for k, a in self.atoms}, "numbers": dict(self.numbers)}
@@ -63,7 +76,7 @@ def units(resolved: Plan) -> list[Placed]:
 
 def _walk(resolved: Plan) -> Iterator[tuple[int, Unit, int]]:
     for (stem, size), stage in zip(resolved.stems, resolved.stages, strict=False):
-        yield 0, _unit("stem", stem=stem, in_chans=resolved.in_chans, dim=stage.stage.width, **_sides(size)), 1
+        yield 0, _unit("stem", ("stem", stem), in_chans=resolved.in_chans, dim=stage.stage.width, **_sides(size)), 1
     for index, stage in enumerate(resolved.stages, start=1):
         for unit, count in _stage_units(stage):
             yield index, unit, count
@@ -71,7 +84,7 @@ def _walk(resolved: Plan) -> Iterator[tuple[int, Unit, int]]:
     stages = resolved.stages[-len(resolved.last_shapes) :]
     for index, (shape, stage) in enumerate(zip(resolved.last_shapes, stages, strict=True)):
         unit = _unit(
-            "head", head=resolved.genotype.head, norm=stage.stage.norm, dim=shape.dim, tokens=shape.tokens,
+            "head", ("head", resolved.genotype.head), ("norm", stage.stage.norm), dim=shape.dim, tokens=shape.tokens,
             prefix=shape.prefix, classes=resolved.classes,
         )  # fmt: skip
         yield len(resolved.stages) - len(stages) + 1 + index, unit, 1
@@ -81,9 +94,9 @@ def _joining(resolved: Plan) -> Iterator[tuple[int, Unit, int]]:
     genotype, stages = resolved.genotype, resolved.stages
     if genotype.fusion.kind != "none":
         times, fusion = exchanges(genotype)
-        yield 0, _unit("fusion", fusion=fusion, **_by_stage(stages)), times
+        yield 0, _unit("fusion", ("fusion", fusion), **_by_stage(stages)), times
     if genotype.bridge.kind != "none":
-        yield len(stages), _unit("bridge", bridge=genotype.bridge, **_by_stage(stages)), 1
+        yield len(stages), _unit("bridge", ("bridge", genotype.bridge), **_by_stage(stages)), 1
 
 
 def _by_stage(stages: tuple[StagePlan, ...]) -> dict[str, float]:
@@ -96,51 +109,53 @@ def _by_stage(stages: tuple[StagePlan, ...]) -> dict[str, float]:
 def _stage_units(resolved: StagePlan) -> Iterator[tuple[Unit, int]]:
     stage, grid = resolved.stage, _sides(resolved.grid)
     if stage.down.kind != "none":
-        yield _unit("down", down=stage.down, in_dim=resolved.in_dim, dim=stage.width, **_sides(resolved.in_grid)), 1
+        sides = _sides(resolved.in_grid)
+        yield _unit("down", ("down", stage.down), in_dim=resolved.in_dim, dim=stage.width, **sides), 1
     if resolved.prefix:
         tokens = resolved.grid[0] * resolved.grid[1]
         yield _unit("tokens", dim=stage.width, tokens=tokens, prefix=resolved.prefix), 1
     for atom in filter(None, (resolved.position, resolved.position_after)):
-        yield _unit("position", position=atom, dim=stage.width, prefix=int(resolved.cls_token), **grid), 1
-    for block in resolved.blocks:
-        yield from ((unit, 1) for unit in _block_units(stage, block.mixers, block.shape))
+        yield _unit("position", ("position", atom), dim=stage.width, prefix=int(resolved.cls_token), **grid), 1
+    for (mixers, shape), count in Counter((block.mixers, block.shape) for block in resolved.blocks).items():
+        yield from ((unit, count) for unit in _block_units(stage, mixers, shape))
     if resolved.reduction is not None:
         yield _reduction(resolved), 1
     if stage.norm_out:
         shape = resolved.blocks[-1].shape
-        yield _unit("norm", norm=out_norm(stage.norm), dim=stage.width, tokens=shape.length), 1
+        yield _unit("norm", ("norm", out_norm(stage.norm)), dim=stage.width, tokens=shape.length), 1
 
 
 def _reduction(resolved: StagePlan) -> Unit:
     assert resolved.reduction is not None
     tokens = resolved.grid[0] * resolved.grid[1]
     dim, prefix = resolved.stage.width, resolved.prefix
-    return _unit("reduction", reduction=resolved.reduction[1], dim=dim, tokens=tokens, prefix=prefix)
+    return _unit("reduction", ("reduction", resolved.reduction[1]), dim=dim, tokens=tokens, prefix=prefix)
 
 
 @lru_cache(maxsize=65536)
 def _block_units(stage: Stage, mixers: tuple[Atom, ...], shape: Shape) -> tuple[Unit, ...]:
-    around = {"norm": _without(stage.norm, "out")}
+    around = ("norm", _without(stage.norm, "out"))
     sizes = _sizes(shape) | {"scaled": float(stage.layer_scale is not None)}
     found = []
     if mixers[0].kind != "none":
-        found.append(_mixer(mixers, stage, shape, sizes))
+        found.append(_mixer(mixers, stage.share, shape, sizes, around))
     if stage.local.kind != "none":
-        local = _unit("local", local=stage.local, **around, **_plain(sizes))
+        local = _unit("local", ("local", stage.local), around, **_plain(sizes))
         found += [local] * (2 if _twice(stage.local) else 1)
     if stage.ffn.kind != "none":
-        found.append(_unit("ffn", ffn=stage.ffn, **around, **_plain(sizes)))
+        found.append(_unit("ffn", ("ffn", stage.ffn), around, **_plain(sizes)))
     return tuple(found)
 
 
-def _mixer(mixers: tuple[Atom, ...], stage: Stage, shape: Shape, sizes: dict[str, float]) -> Unit:
+def _mixer(
+    mixers: tuple[Atom, ...], share: float, shape: Shape, sizes: dict[str, float], around: tuple[str, Atom]
+) -> Unit:
     """heads matter to all mixers but those without; two cores share them, `first` of them for the first."""
-    atoms = {"mixer": mixers[0], **({"mixer_b": mixers[1]} if len(mixers) > 1 else {})}
     if len(mixers) > 1:
-        sizes = sizes | {"first": shared_heads(mixers, stage.share, shape.heads)[0]}
+        sizes = sizes | {"first": shared_heads(mixers, share, shape.heads)[0]}
     elif not issubclass(MIXERS[mixers[0].kind], Core) and not MIXERS[mixers[0].kind].has_heads:
         sizes = sizes | {"heads": 1, "head_dim": shape.dim}
-    return _unit("mixer", **atoms, norm=_without(stage.norm, "out"), **sizes)
+    return _unit("mixer", *zip(("mixer", "mixer_b"), mixers, strict=False), around, **sizes)
 
 
 def _sizes(shape: Shape) -> dict[str, float]:
@@ -171,6 +186,6 @@ def _sides(grid: tuple[int, int]) -> dict[str, float]:
     return {"height": grid[0], "width": grid[1]}
 
 
-def _unit(part: str, **named: Any) -> Unit:
-    atoms = tuple((k, v) for k, v in named.items() if isinstance(v, Atom))
-    return Unit(part, atoms, tuple((k, v) for k, v in named.items() if not isinstance(v, Atom)))
+@lru_cache(maxsize=65536)
+def _unit(part: str, *atoms: tuple[str, Atom], **numbers: float) -> Unit:
+    return Unit(part, atoms, tuple(numbers.items()))
