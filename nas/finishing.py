@@ -36,50 +36,49 @@ def contenders(loop: Loop) -> list[Trial]:
 
 
 def _settle(loop: Loop, executor: Executor, again: tuple[str, ...], progress: SearchProgress) -> None:
-    """Measure every contender once; then, while there is spare time, those that could swap."""
+    """Measure until every contender has been, or has failed to be; then, in spare time, until none could swap."""
     tried: set[int] = set()
-    while fresh := [t for t in contenders(loop) if t.number not in tried and not _done(t, again)]:
-        references = [t for t in loop.run().references() if t.state == "complete"]
-        group = fresh + [t for t in references if t.number not in tried and not _done(t, again)]
-        tried |= {t.number for t in group}
-        progress.say(f"measuring {len(group)} networks once more, together")
-        _measure(loop, executor, again, group, progress)
+    while any(t.number not in tried and not _done(t, again) for t in contenders(loop)):
+        tried |= _measure(loop, executor, again, progress)
     budget = 60 * loop.campaign.budget.minutes
     until = time.monotonic() + min(SPARE_SHARE * budget, budget - loop.elapsed())
     for _ in range(SESSIONS - 1):
-        open_ = _open(loop)
+        open_ = undecided(contenders(loop), loop.campaign.objective_list, seed=loop.campaign.seed)
         if not open_ or time.monotonic() + loop.campaign.latency.seconds > until:
             return
-        progress.say(f"measuring {len(open_)} networks that could swap once more")
-        _measure(loop, executor, again, open_, progress)
+        progress.say(f"{len(open_)} networks could swap")
+        _measure(loop, executor, again, progress)
 
 
-def _open(loop: Loop) -> list[Trial]:
-    near = contenders(loop)
-    numbers = undecided(near, loop.campaign.objective_list, seed=loop.campaign.seed)
-    return [t for t in near if t.number in numbers]
+def _group(loop: Loop) -> list[Trial]:
+    """Contenders, references, and whoever was measured before: what stands beside a network in a session changes its
+    time, since they share the caches, so no session may hold fewer than the one before."""
+    numbers, run = {t.number for t in contenders(loop)}, loop.run()
+    references = [t for t in run.references() if t.state == "complete"]
+    return [t for t in run.complete() if t.number in numbers or t.measured_again] + references
 
 
 def _done(trial: Trial, again: tuple[str, ...]) -> bool:
     return trial.measured_again.issuperset(again)
 
 
-def _measure(
-    loop: Loop, executor: Executor, again: tuple[str, ...], group: list[Trial], progress: SearchProgress
-) -> None:
-    """One session; what it could not measure keeps the value that it has, and a note says so."""
+def _measure(loop: Loop, executor: Executor, again: tuple[str, ...], progress: SearchProgress) -> set[int]:
+    """One session; what it could not measure keeps the value that it has, and a note says so. Returns who was asked."""
+    group = _group(loop)
+    progress.say(f"measuring {len(group)} networks once more, together")
     genotypes = {str(t.number): t.genotype.to_json() for t in group}
-    found = executor.call(measure_together, loop.campaign, genotypes, loop.history.reference_ms)
-    for number, measured in found.found.items():
+    session = executor.call(measure_together, loop.campaign, genotypes, loop.history.reference_ms)
+    for number, measured in session.found.items():
         costs = {name: cost for name, cost in measured.costs().items() if name in again}
         loop.record(
-            "remeasured", trial=int(number), costs=costs, device=found.device, reference_ms=found.reference_ms
+            "remeasured", trial=int(number), costs=costs, device=session.device, reference_ms=session.reference_ms
         )  # fmt: skip
         _turn_away(loop, int(number))
-    failed = [f"trial {number} could not be measured again: {error}" for number, error in found.errors.items()]
-    for note in (*found.notes, *failed):
+    failed = [f"trial {number} could not be measured again: {error}" for number, error in session.errors.items()]
+    for note in (*session.notes, *failed):
         loop.record("note", text=note)
         progress.say(note)
+    return {t.number for t in group}
 
 
 def _turn_away(loop: Loop, number: int) -> None:

@@ -1,6 +1,7 @@
 """The end of a search: who is measured again, what stays predicted, and that nothing of it is lost or done twice."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -63,6 +64,7 @@ def test_spare_time_goes_to_what_could_swap_on_one_scale(start, fake_sessions):
     run = start(20)
     more = repeated(fake_sessions.numbers)
     assert 1 <= len(more) <= 4
+    assert all(set(a) <= set(b) for a, b in pairwise(fake_sessions.numbers))  # caches are shared
     assert fake_sessions.references == [{}] + [{"a processor": 0.5}] * (len(fake_sessions.numbers) - 1)
     often = [t for t in run.trials if t.number in more[0]]
     assert all(t.intervals["latency_ms"][1] < 1.3 * t.values["latency_ms"] for t in often)  # sessions taken together
@@ -115,14 +117,16 @@ def test_a_limit_that_a_measurement_breaks_takes_a_member_off_the_front(start, f
     assert all(t.intervals["latency_ms"][0] <= 0.2 for t in run.front())
 
 
-def test_a_resumed_campaign_measures_only_what_is_new(start, fake_sessions):
+def test_a_resumed_campaign_measures_only_when_something_is_new(start, fake_sessions):
     run = start(8)
     known = {t.number for t in run.trials if t.measured_again}
     again = start(8, resume=True)
     assert len(fake_sessions.numbers) == 1
     assert {t.number: t.values for t in again.front()} == {t.number: t.values for t in run.front()}
-    start(14, resume=True)
-    assert not set(fake_sessions.numbers[1]) & known
+    longer = start(20, resume=True)
+    new = {t.number for t in longer.front()} - known
+    assert bool(new) == (len(fake_sessions.numbers) > 1)
+    assert {t.number for t in longer.front()} <= {t.number for t in longer.trials if t.measured_again}
 
 
 def test_a_stop_while_measuring_loses_nothing(start, fake_sessions, monkeypatch):
