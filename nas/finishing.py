@@ -1,6 +1,7 @@
 """The end of a search: who is or may be on the front is measured again, and the test split is opened for the front."""
 
 import time
+from statistics import median
 
 from nas.execution.base import Executor
 from nas.loop import Loop
@@ -11,6 +12,7 @@ from nas.uncertainty import DOUBT, undecided
 from nas.worker import accuracies_on_test
 
 SPARE_SHARE = 0.1  # of the budget's minutes, at most, to tell apart what could swap
+ENOUGH = 5  # networks predicted and measured, to tell the factor between the two
 SESSIONS = 5  # networks that so many sessions cannot tell apart are equal for all that matters
 
 
@@ -74,11 +76,21 @@ def _measure(loop: Loop, executor: Executor, again: tuple[str, ...], progress: S
             "remeasured", trial=int(number), costs=costs, device=session.device, reference_ms=session.reference_ms
         )  # fmt: skip
         _turn_away(loop, int(number))
+    _put_on_scale(loop, again)
     failed = [f"trial {number} could not be measured again: {error}" for number, error in session.errors.items()]
     for note in (*session.notes, *failed):
         loop.record("note", text=note)
         progress.say(note)
     return {t.number for t in group}
+
+
+def _put_on_scale(loop: Loop, again: tuple[str, ...]) -> None:
+    """What is only predicted follows what was measured: a profile of another hour may be off by one factor for all."""
+    for name in again:
+        both = [t for t in loop.history.trials.values() if name in t.predicted and name in t.measured_again]
+        if len(both) >= ENOUGH:
+            factor = median(t.values[name] / t.predicted[name][0] for t in both)
+            loop.record("scaled", metric=name, factor=factor)
 
 
 def _turn_away(loop: Loop, number: int) -> None:

@@ -59,6 +59,17 @@ def _ends(trial):
     return {name: (low, high) for name, (_, low, high) in trial.predicted.items()}
 
 
+def test_what_is_only_predicted_follows_the_scale_of_the_measurements(start, fake_sessions):
+    run = start(20)
+    assert run.scales == {"latency_ms": pytest.approx(1.1)}
+    rest = [t for t in run.searched() if not t.measured_again]
+    assert rest
+    for trial in rest:
+        assert trial.values["latency_ms"] == pytest.approx(1.1 * trial.predicted["latency_ms"][0])
+        assert trial.intervals["latency_ms"] == pytest.approx([1.1 * end for end in trial.predicted["latency_ms"][1:]])
+    assert load_run(run.path).scales == run.scales
+
+
 def test_spare_time_goes_to_what_could_swap_on_one_scale(start, fake_sessions):
     fake_sessions.width = 0.3
     run = start(20)
