@@ -6,7 +6,7 @@ from statistics import median
 from nas.execution.base import Executor
 from nas.loop import Loop
 from nas.progress import SearchProgress
-from nas.together import measure_together
+from nas.together import Together, measure_together
 from nas.trial import Trial
 from nas.uncertainty import DOUBT, undecided
 from nas.worker import accuracies_on_test
@@ -69,7 +69,20 @@ def _measure(loop: Loop, executor: Executor, again: tuple[str, ...], progress: S
     group = _group(loop)
     progress.say(f"measuring {len(group)} networks once more, together")
     genotypes = {str(t.number): t.genotype.to_json() for t in group}
-    session = executor.call(measure_together, loop.campaign, genotypes, loop.history.reference_ms)
+    try:
+        session = executor.call(measure_together, loop.campaign, genotypes, loop.history.reference_ms)
+    except Exception as error:  # a device that is gone must not cost the campaign its results
+        notes = [f"the front could not be measured again: {str(error).strip().partition(chr(10))[0]}"]
+    else:
+        notes = [*session.notes, *_record(loop, again, session)]
+    for note in notes:
+        loop.record("note", text=note)
+        progress.say(note)
+    return {t.number for t in group}
+
+
+def _record(loop: Loop, again: tuple[str, ...], session: Together) -> list[str]:
+    """Returns what went wrong."""
     for number, measured in session.found.items():
         costs = {name: cost for name, cost in measured.costs().items() if name in again}
         loop.record(
@@ -77,11 +90,7 @@ def _measure(loop: Loop, executor: Executor, again: tuple[str, ...], progress: S
         )  # fmt: skip
         _turn_away(loop, int(number))
     _put_on_scale(loop, again)
-    failed = [f"trial {number} could not be measured again: {error}" for number, error in session.errors.items()]
-    for note in (*session.notes, *failed):
-        loop.record("note", text=note)
-        progress.say(note)
-    return {t.number for t in group}
+    return [f"trial {number} could not be measured again: {error}" for number, error in session.errors.items()]
 
 
 def _put_on_scale(loop: Loop, again: tuple[str, ...]) -> None:

@@ -120,6 +120,17 @@ def test_what_cannot_be_measured_keeps_its_prediction_and_a_note_says_so(start, 
     assert any("could not be measured again: the device is gone" in note for note in run.notes)
 
 
+def test_a_device_that_is_gone_costs_the_campaign_nothing(start, monkeypatch):
+    def gone(campaign, genotypes, reference_ms):
+        raise RuntimeError("CUDA error: device lost\nmore words")
+
+    monkeypatch.setattr("nas.finishing.measure_together", gone)
+    run = start()
+    assert (run.status, len(run.complete())) == ("finished", 10)
+    assert run.notes[-1] == "the front could not be measured again: CUDA error: device lost"
+    assert (run.path / "report" / "index.html").is_file()
+
+
 def test_a_limit_that_a_measurement_breaks_takes_a_member_off_the_front(start, fake_sessions):
     run = start(20, limit="<= 0.2")
     broken = [t for t in run.searched() if t.state == "infeasible"]
