@@ -40,6 +40,7 @@ def contenders(loop: Loop) -> list[Trial]:
 def _settle(loop: Loop, executor: Executor, again: tuple[str, ...], progress: SearchProgress) -> None:
     """Measure until every contender has been, or has failed to be; then, in spare time, until none could swap."""
     tried: set[int] = set()
+    _put_on_scale(loop, again)  # trials that are new since an earlier end
     while any(t.number not in tried and not _done(t, again) for t in contenders(loop)):
         tried |= _measure(loop, executor, again, progress)
     budget = 60 * loop.campaign.budget.minutes

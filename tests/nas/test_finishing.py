@@ -149,6 +149,7 @@ def test_a_resumed_campaign_measures_only_when_something_is_new(start, fake_sess
     new = {t.number for t in longer.front()} - known
     assert bool(new) == (len(fake_sessions.numbers) > 1)
     assert {t.number for t in longer.front()} <= {t.number for t in longer.trials if t.measured_again}
+    assert all(t.values["latency_ms"] == pytest.approx(1.1 * t.predicted["latency_ms"][0]) for t in longer.searched())
 
 
 def test_a_stop_while_measuring_loses_nothing(start, fake_sessions, monkeypatch):
