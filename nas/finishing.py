@@ -1,16 +1,18 @@
 """The end of a search: who is or may be on the front is measured again, and the test split is opened for the front."""
 
 import time
+from statistics import median
 
 from nas.execution.base import Executor
 from nas.loop import Loop
 from nas.progress import SearchProgress
-from nas.together import measure_together
+from nas.together import Together, measure_together
 from nas.trial import Trial
 from nas.uncertainty import DOUBT, undecided
 from nas.worker import accuracies_on_test
 
 SPARE_SHARE = 0.1  # of the budget's minutes, at most, to tell apart what could swap
+ENOUGH = 5  # networks predicted and measured, to tell the factor between the two
 SESSIONS = 5  # networks that so many sessions cannot tell apart are equal for all that matters
 
 
@@ -36,50 +38,69 @@ def contenders(loop: Loop) -> list[Trial]:
 
 
 def _settle(loop: Loop, executor: Executor, again: tuple[str, ...], progress: SearchProgress) -> None:
-    """Measure every contender once; then, while there is spare time, those that could swap."""
+    """Measure until every contender has been, or has failed to be; then, in spare time, until none could swap."""
     tried: set[int] = set()
-    while fresh := [t for t in contenders(loop) if t.number not in tried and not _done(t, again)]:
-        references = [t for t in loop.run().references() if t.state == "complete"]
-        group = fresh + [t for t in references if t.number not in tried and not _done(t, again)]
-        tried |= {t.number for t in group}
-        progress.say(f"measuring {len(group)} networks once more, together")
-        _measure(loop, executor, again, group, progress)
+    _put_on_scale(loop, again)  # trials that are new since an earlier end
+    while any(t.number not in tried and not _done(t, again) for t in contenders(loop)):
+        tried |= _measure(loop, executor, again, progress)
     budget = 60 * loop.campaign.budget.minutes
     until = time.monotonic() + min(SPARE_SHARE * budget, budget - loop.elapsed())
     for _ in range(SESSIONS - 1):
-        open_ = _open(loop)
+        open_ = undecided(contenders(loop), loop.campaign.objective_list, seed=loop.campaign.seed)
         if not open_ or time.monotonic() + loop.campaign.latency.seconds > until:
             return
-        progress.say(f"measuring {len(open_)} networks that could swap once more")
-        _measure(loop, executor, again, open_, progress)
+        progress.say(f"{len(open_)} networks could swap")
+        _measure(loop, executor, again, progress)
 
 
-def _open(loop: Loop) -> list[Trial]:
-    near = contenders(loop)
-    numbers = undecided(near, loop.campaign.objective_list, seed=loop.campaign.seed)
-    return [t for t in near if t.number in numbers]
+def _group(loop: Loop) -> list[Trial]:
+    """Contenders, references, and whoever was measured before: what stands beside a network in a session changes its
+    time, since they share the caches, so no session may hold fewer than the one before."""
+    numbers, run = {t.number for t in contenders(loop)}, loop.run()
+    references = [t for t in run.references() if t.state == "complete"]
+    return [t for t in run.complete() if t.number in numbers or t.measured_again] + references
 
 
 def _done(trial: Trial, again: tuple[str, ...]) -> bool:
     return trial.measured_again.issuperset(again)
 
 
-def _measure(
-    loop: Loop, executor: Executor, again: tuple[str, ...], group: list[Trial], progress: SearchProgress
-) -> None:
-    """One session; what it could not measure keeps the value that it has, and a note says so."""
+def _measure(loop: Loop, executor: Executor, again: tuple[str, ...], progress: SearchProgress) -> set[int]:
+    """One session; what it could not measure keeps the value that it has, and a note says so. Returns who was asked."""
+    group = _group(loop)
+    progress.say(f"measuring {len(group)} networks once more, together")
     genotypes = {str(t.number): t.genotype.to_json() for t in group}
-    found = executor.call(measure_together, loop.campaign, genotypes, loop.history.reference_ms)
-    for number, measured in found.found.items():
-        costs = {name: cost for name, cost in measured.costs().items() if name in again}
-        loop.record(
-            "remeasured", trial=int(number), costs=costs, device=found.device, reference_ms=found.reference_ms
-        )  # fmt: skip
-        _turn_away(loop, int(number))
-    failed = [f"trial {number} could not be measured again: {error}" for number, error in found.errors.items()]
-    for note in (*found.notes, *failed):
+    try:
+        session = executor.call(measure_together, loop.campaign, genotypes, loop.history.reference_ms)
+    except Exception as error:  # a device that is gone must not cost the campaign its results
+        notes = [f"the front could not be measured again: {str(error).strip().partition(chr(10))[0]}"]
+    else:
+        notes = [*session.notes, *_record(loop, again, session)]
+    for note in notes:
         loop.record("note", text=note)
         progress.say(note)
+    return {t.number for t in group}
+
+
+def _record(loop: Loop, again: tuple[str, ...], session: Together) -> list[str]:
+    """Returns what went wrong."""
+    for number, measured in session.found.items():
+        costs = {name: cost for name, cost in measured.costs().items() if name in again}
+        loop.record(
+            "remeasured", trial=int(number), costs=costs, device=session.device, reference_ms=session.reference_ms
+        )  # fmt: skip
+        _turn_away(loop, int(number))
+    _put_on_scale(loop, again)
+    return [f"trial {number} could not be measured again: {error}" for number, error in session.errors.items()]
+
+
+def _put_on_scale(loop: Loop, again: tuple[str, ...]) -> None:
+    """What is only predicted follows what was measured: a profile of another hour may be off by one factor for all."""
+    for name in again:
+        both = [t for t in loop.history.trials.values() if name in t.predicted and name in t.measured_again]
+        if len(both) >= ENOUGH:
+            factor = median(t.values[name] / t.predicted[name][0] for t in both)
+            loop.record("scaled", metric=name, factor=factor)
 
 
 def _turn_away(loop: Loop, number: int) -> None:

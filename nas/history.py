@@ -21,6 +21,7 @@ class History:
     test_accuracy: dict[int, float] = field(default_factory=dict)
     campaign: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)  # metric -> measured over predicted
     notes: list[str] = field(default_factory=list)
     status: str = "running"
     seconds: float = 0.0  # wall time of all sessions
@@ -88,6 +89,17 @@ class History:
             intervals={**trial.intervals, **{name: (low, high) for name, (_, low, high) in found.items()}},
             measured_again=trial.measured_again | found.keys(),
         )
+
+    def _on_scaled(self, event: Event) -> None:
+        """Predictions of what was not measured, times the factor that the measured ones ask for."""
+        name, factor = event["metric"], event["factor"]
+        self.scales[name] = factor
+        for number, trial in self.trials.items():
+            if name in trial.predicted and name not in trial.measured_again:
+                value, low, high = (factor * x for x in trial.predicted[name])
+                self.trials[number] = replace(
+                    trial, values={**trial.values, name: value}, intervals={**trial.intervals, name: (low, high)}
+                )
 
     def _on_broken(self, event: Event) -> None:
         trial = self.trials[event["trial"]]

@@ -16,7 +16,7 @@ from nas.run import Run, nondominated, run_from_history
 from nas.trial import Job, Outcome, Point, Trial
 from nas.worker import Measured
 
-LAYERS = 3  # non-dominated layers whose weights are kept and whose latency is measured again
+LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
 Listener = Callable[[str, Trial], None]  # ("started" | "progressed" | "finished", trial)
 
 
@@ -140,8 +140,8 @@ class Loop:
         for listener in self.listeners:
             listener(what, trial)
 
-    def contenders(self) -> list[Trial]:
-        """The front and the two layers behind it: what a second latency measurement may still reorder."""
+    def first_layers(self) -> list[Trial]:
+        """The front and the two layers behind it."""
         run = self.run()
         rest, layers = run.complete(), []
         for _ in range(LAYERS):
@@ -155,8 +155,8 @@ class Loop:
         return run_from_history(self.folder, self.history, self.campaign)
 
     def _drop_checkpoints(self) -> None:
-        """Keep the weights of references and contenders only."""
-        kept = {t.number for t in self.contenders()}
+        """Keep the weights of references and of what may still be on the front only."""
+        kept = {t.number for t in self.first_layers()}
         for trial in self.history.trials.values():
             if trial.kind == "search" and trial.state != "running" and trial.checkpoint and trial.number not in kept:
                 (self.folder / trial.checkpoint).unlink(missing_ok=True)

@@ -40,6 +40,7 @@ class Run:
     seconds: float = 0.0  # wall time spent, all sessions together
     test_accuracy: dict[int, float] = field(default_factory=dict)  # trial number -> accuracy on the test split
     notes: tuple[str, ...] = ()
+    scales: dict[str, float] = field(default_factory=dict)  # metric -> what its predictions were multiplied by
 
     def searched(self) -> list[Trial]:
         return [t for t in self.trials if t.kind == "search"]
@@ -100,4 +101,5 @@ def run_from_history(folder: Path, history: History, campaign: "Campaign | None"
         seconds=history.seconds,
         test_accuracy=dict(history.test_accuracy),
         notes=tuple(history.notes),
+        scales=dict(history.scales),
     )

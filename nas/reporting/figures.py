@@ -75,6 +75,8 @@ def _told(run: Run, name: str) -> str:
         return ""
     again = any(name in t.measured_again for t in run.trials)
     rest = "; the front and its rivals were measured in the end" if again else ""
+    if name in run.scales:
+        rest += f", and what was only predicted is multiplied by {run.scales[name]:.2f} to be on their scale"
     noun = noun_of(name)
     return f"{noun[0].upper()}{noun[1:]} is predicted by a profile{rest}."
 

@@ -1,6 +1,7 @@
 """The end of a search: who is measured again, what stays predicted, and that nothing of it is lost or done twice."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -58,11 +59,23 @@ def _ends(trial):
     return {name: (low, high) for name, (_, low, high) in trial.predicted.items()}
 
 
+def test_what_is_only_predicted_follows_the_scale_of_the_measurements(start, fake_sessions):
+    run = start(20)
+    assert run.scales == {"latency_ms": pytest.approx(1.1)}
+    rest = [t for t in run.searched() if not t.measured_again]
+    assert rest
+    for trial in rest:
+        assert trial.values["latency_ms"] == pytest.approx(1.1 * trial.predicted["latency_ms"][0])
+        assert trial.intervals["latency_ms"] == pytest.approx([1.1 * end for end in trial.predicted["latency_ms"][1:]])
+    assert load_run(run.path).scales == run.scales
+
+
 def test_spare_time_goes_to_what_could_swap_on_one_scale(start, fake_sessions):
     fake_sessions.width = 0.3
     run = start(20)
     more = repeated(fake_sessions.numbers)
     assert 1 <= len(more) <= 4
+    assert all(set(a) <= set(b) for a, b in pairwise(fake_sessions.numbers))  # caches are shared
     assert fake_sessions.references == [{}] + [{"a processor": 0.5}] * (len(fake_sessions.numbers) - 1)
     often = [t for t in run.trials if t.number in more[0]]
     assert all(t.intervals["latency_ms"][1] < 1.3 * t.values["latency_ms"] for t in often)  # sessions taken together
@@ -107,6 +120,17 @@ def test_what_cannot_be_measured_keeps_its_prediction_and_a_note_says_so(start, 
     assert any("could not be measured again: the device is gone" in note for note in run.notes)
 
 
+def test_a_device_that_is_gone_costs_the_campaign_nothing(start, monkeypatch):
+    def gone(campaign, genotypes, reference_ms):
+        raise RuntimeError("CUDA error: device lost\nmore words")
+
+    monkeypatch.setattr("nas.finishing.measure_together", gone)
+    run = start()
+    assert (run.status, len(run.complete())) == ("finished", 10)
+    assert run.notes[-1] == "the front could not be measured again: CUDA error: device lost"
+    assert (run.path / "report" / "index.html").is_file()
+
+
 def test_a_limit_that_a_measurement_breaks_takes_a_member_off_the_front(start, fake_sessions):
     run = start(20, limit="<= 0.2")
     broken = [t for t in run.searched() if t.state == "infeasible"]
@@ -115,14 +139,17 @@ def test_a_limit_that_a_measurement_breaks_takes_a_member_off_the_front(start, f
     assert all(t.intervals["latency_ms"][0] <= 0.2 for t in run.front())
 
 
-def test_a_resumed_campaign_measures_only_what_is_new(start, fake_sessions):
+def test_a_resumed_campaign_measures_only_when_something_is_new(start, fake_sessions):
     run = start(8)
     known = {t.number for t in run.trials if t.measured_again}
     again = start(8, resume=True)
     assert len(fake_sessions.numbers) == 1
     assert {t.number: t.values for t in again.front()} == {t.number: t.values for t in run.front()}
-    start(14, resume=True)
-    assert not set(fake_sessions.numbers[1]) & known
+    longer = start(20, resume=True)
+    new = {t.number for t in longer.front()} - known
+    assert bool(new) == (len(fake_sessions.numbers) > 1)
+    assert {t.number for t in longer.front()} <= {t.number for t in longer.trials if t.measured_again}
+    assert all(t.values["latency_ms"] == pytest.approx(1.1 * t.predicted["latency_ms"][0]) for t in longer.searched())
 
 
 def test_a_stop_while_measuring_loses_nothing(start, fake_sessions, monkeypatch):
