@@ -12,7 +12,6 @@ from evaluators.device_profile.records import NetworkRecord, Records, SessionRec
 from evaluators.device_profile.region import Area, Region
 from evaluators.device_profile.units import Placed, Unit
 from evaluators.latency.conditions import Conditions
-from nas.genotype import Genotype
 
 HERE = Conditions(
     device="made-up", kind="cpu", threads=1, batch=1, in_chans=1, image_size=(8, 8), dtype="float32", runtime="eager",
@@ -80,9 +79,5 @@ def records(networks: Sequence[Subject], tested: Sequence[Subject] = (), noise: 
 
 @lru_cache
 def profile() -> DeviceProfile:
-    """Of 30 networks of DIGITS; fitted once for all tests, which must not change it."""
-    return DeviceProfile("made-up", HERE, DIGITS, records(digits(30), digits(12, seed=1))).fit()
-
-
-def genotypes(subjects: Sequence[Subject]) -> list[Genotype]:
-    return [subject.genotype for subject in subjects]
+    """Of 90 networks of DIGITS; fitted once for all tests, which must not change it."""
+    return DeviceProfile("made-up", HERE, DIGITS, records(digits(90), digits(12, seed=1))).fit()

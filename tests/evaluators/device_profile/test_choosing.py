@@ -49,13 +49,14 @@ def test_a_family_with_enough_measured_units_waits():
     assert {u.family for u in rest[: len(own) - LEAST]} & {family} == set()
 
 
-def test_what_is_uncertain_and_often_used_comes_first():
-    times = Counter(p.unit for network in NETWORKS for p in network)
-    common = times.most_common(1)[0][0]
-    known = [u for u in times if u != common]
-    spare = [u for u in known if Counter(x.family for x in known)[u.family] > LEAST][:20]
-    first = [chosen(Certain(common), set(known) - set(spare), seed)[0] for seed in range(5)]
-    assert first == [common] * 5
+def test_what_is_uncertain_comes_first():
+    different = units_of(NETWORKS)
+    family = Counter(u.family for u in different).most_common(1)[0][0]
+    own = [u for u in different if u.family == family]
+    unsure, known = own[-1], {*different} - {*own[LEAST:]}
+    first = [chosen(Certain(unsure), known, seed)[0] for seed in range(5)]
+    assert first == [unsure] * 5
+    assert {*chosen(None, known)} == {*own[LEAST:]}
 
 
 def test_spread_rows_are_the_farthest_points_of_a_brute_force():
