@@ -118,7 +118,6 @@ def test_what_is_no_profile_is_said_to_be_none(tmp_path, text):
         (lambda c: c.update(units={}), "units"),
         (lambda c: c.update(failed=3), "failed"),
         (lambda c: c.update(models=[]), "models"),
-        (lambda c: c["models"]["composition"].update(theta="x"), "models"),
         (lambda c: c["models"]["units"].update({"ffn mlp": {"theta": [1]}}), "models"),
         (lambda c: c.update(watts="many"), "watts"),
         (lambda c: c.update(origin={"format": "x"}), "origin"),

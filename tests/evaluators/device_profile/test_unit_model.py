@@ -38,7 +38,7 @@ def test_a_measured_unit_is_what_was_measured(model):
     some = units(0, 40)
     ms, deviation = model.predict(some)
     np.testing.assert_allclose(ms, measured(some), rtol=1e-12)
-    assert deviation.max() < 3 * NOISE
+    assert deviation.max() < 5 * NOISE
 
 
 def test_state_gives_the_same_predictions_and_tunes_nothing(model, monkeypatch):
