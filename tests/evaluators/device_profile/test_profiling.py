@@ -1,5 +1,6 @@
 """Making a profile on made-up devices: they follow a law, die, say nothing, or are stopped; and on this machine."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -29,10 +30,10 @@ ORDER = Order(region=DIGITS, conditions=HERE, device="cpu", seconds=70.0)
 class Device:
     """In the place of measure_isolated: a session takes the seconds it was given, and 4 to start.
 
-    slow: seconds a unit takes in place of the law. dies: session -> how many are measured before it does.
+    dies: session -> how many are measured before it does. interrupted: the session that a user stops.
     """
 
-    unit_ms: object = unit_ms
+    unit_ms: Callable[[Unit], float] = unit_ms
     noise: float = 0.01
     dies: dict[int, int] = field(default_factory=dict)
     interrupted: int | None = None
@@ -81,7 +82,7 @@ def use(monkeypatch):
     def put(device: Device) -> Device:
         monkeypatch.setattr(profiling, "measure_isolated", device)
         monkeypatch.setattr(profiling, "time", SimpleNamespace(monotonic=lambda: device.now, time=lambda: 0.0))
-        for name, count in (("POOL", 60), ("FRESH", 16), ("FIRST_UNITS", 60)):
+        for name, count in (("POOL", 20), ("FRESH", 16), ("FIRST_UNITS", 40)):
             monkeypatch.setattr(profiling, name, count)
         return device
 
@@ -108,7 +109,7 @@ def test_units_and_networks_are_measured_in_turn_until_the_time_is_over(use, tmp
 
 def test_no_unit_is_measured_twice_and_no_network_is_learnt_and_tested(use, tmp_path):
     device = use(Device())
-    records = make_profile(replace(ORDER, seconds=110.0), tmp_path / "x.json").records
+    records = make_profile(ORDER, tmp_path / "x.json").records
     units = [item for session in device.sessions for item in session if isinstance(item, Unit)]
     assert len(units) == len(set(units))
     assert {n.subject for n in records.learnt()} & {n.subject for n in records.tested()} == set()
@@ -127,7 +128,7 @@ def test_what_was_measured_predicts_networks_never_seen(use, tmp_path):
 
 def test_the_noise_ceiling_comes_from_networks_measured_again(use, tmp_path):
     use(Device(noise=0.05))
-    make_profile(replace(ORDER, seconds=150.0), tmp_path / "x.json")
+    make_profile(replace(ORDER, seconds=112.0), tmp_path / "x.json")
     ceiling = read_content(tmp_path / "x.json")["accuracy"]["ceiling"]
     assert ceiling["sessions"] >= 2
     assert 3 < ceiling["scores"]["rmspe"] < 14  # 5 % √2
@@ -166,7 +167,7 @@ def test_a_device_that_gives_nothing_twice_is_one_line_and_costs_nothing(use, tm
     use(Device(dies={2: 0, 3: 0}))
     with pytest.raises(UserError, match=r"x\.json: the device gave nothing in two sessions \(the device is gone\)"):
         make_profile(ORDER, tmp_path / "x.json")
-    assert len(read_profile(tmp_path / "x.json").records.units) == 60
+    assert len(read_profile(tmp_path / "x.json").records.units) == 40
 
 
 def test_a_device_that_never_answers_leaves_no_file(use, tmp_path):
