@@ -14,7 +14,7 @@ from evaluators.device_profile.features import unit_cost
 from evaluators.device_profile.unit_model import PARTS, UnitModel
 from evaluators.device_profile.units import Placed, Unit
 from evaluators.prediction.base import CONFIDENCE, Prediction
-from evaluators.prediction.gaussian_process import SCALARS, GaussianProcess
+from evaluators.prediction.gaussian_process import SCALARS, GaussianProcess, repeatable
 
 SMALLEST = 1e-9
 FEWEST = 8  # networks from which the ratio is learnt; below, it is 1
@@ -108,7 +108,7 @@ class Composition:
         target, x, noise = (ratio - self._centre) / self._scale, found.x[:, : self._used], _noise(found)
         tuned = (state or {}).get("theta", ())
         theta = np.asarray(tuned) if len(tuned) == x.shape[1] + SCALARS else None
-        self._process = GaussianProcess(theta=theta, outlier=4.0).fit(x, target, noise)
+        self._process = repeatable(x, target, noise, theta)
         self._quantiles = self._tested(x, target, noise)
         return self
 
@@ -138,8 +138,7 @@ class Composition:
         z = np.empty(n)
         for fold in np.unique(folds):
             inside, held = folds != fold, folds == fold
-            process = GaussianProcess(theta=self._process.theta, outlier=4.0)
-            process.fit(x[inside], target[inside], noise[inside])
+            process = repeatable(x[inside], target[inside], noise[inside], self._process.theta)
             z[held] = (target[held] - process.predict(x[held])) / process.deviation(x[held], noise[held])
         tail = (1 - CONFIDENCE) / 2
         outer = min(1.0, np.ceil((1 - tail) * (n + 1)) / n)

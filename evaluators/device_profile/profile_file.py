@@ -69,6 +69,7 @@ def read_content(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a device profile; make one with: nas profile -o FILE.json")
     if content.get("version") != VERSION:
         raise UserError(f"{path}: version {content.get('version')!r} of the format; this vitnas reads {VERSION}")
+    _refuse_missing(content, str(path))
     return content
 
 
@@ -82,19 +83,27 @@ def _with_input_of(asked: Conditions, found: Conditions) -> Conditions:
 
 
 def _profile(content: dict[str, Any], name: str, where: str) -> DeviceProfile:
-    missing = [key for key in ("conditions", "region", "models", *LISTS) if key not in content]
-    if missing:
-        raise UserError(f"{where}: {missing[0]} is missing; the file is damaged, make it again with nas profile")
-    origin = content.get("origin")
+    _refuse_missing(content, where)
+    origin, watts = content.get("origin"), content.get("watts")
+    if not isinstance(watts, int | float | None):
+        raise UserError(f"{where}: watts: {watts!r} is no number; make it again with nas profile")
     profile = DeviceProfile(
         name, Conditions.from_json(content["conditions"], f"{where}: conditions"),
-        Region.from_json(content["region"], where), Records.from_json(content, where), watts=content.get("watts"),
+        Region.from_json(content["region"], where), Records.from_json(content, where), watts=watts,
         origin=_profile(origin, f"{name} (origin)", f"{where}: origin") if origin else None,
     )  # fmt: skip
     try:
         return profile.fit(content["models"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{where}: damaged ({error}); make it again with nas profile") from None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: models are damaged ({error}); make it again with nas profile") from None
+
+
+def _refuse_missing(content: dict[str, Any], where: str) -> None:
+    missing = [key for key in ("conditions", "region", "models", *LISTS) if key not in content]
+    if missing:
+        raise UserError(f"{where}: {missing[0]} is missing; the file is damaged, make it again with nas profile")
+    if not isinstance(content["models"], dict):
+        raise UserError(f"{where}: models are damaged (found {content['models']!r}); make it again with nas profile")
 
 
 def _content(profile: DeviceProfile, accuracy: dict[str, Any] | None) -> dict[str, Any]:

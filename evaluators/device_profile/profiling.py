@@ -17,7 +17,7 @@ from evaluators.device_profile.composition import FIRST
 from evaluators.device_profile.jobs import network_job, network_record, unit_job, unit_record
 from evaluators.device_profile.profile import DeviceProfile
 from evaluators.device_profile.profile_file import read_profile, unlike, write_profile
-from evaluators.device_profile.records import Records, SessionRecord, Subject
+from evaluators.device_profile.records import NetworkRecord, Records, SessionRecord, Subject
 from evaluators.device_profile.region import Region
 from evaluators.device_profile.units import Unit
 from evaluators.latency.conditions import Conditions
@@ -42,7 +42,7 @@ FRESH = 200  # networks of which a session takes as many as it has time for
 WITH_MEMORY = 40  # networks whose peak memory is measured
 TEST_SAMPLES = 16  # networks on which an adapted profile is tested
 RETUNED = 1.5  # growth of the records after which hyperparameters are tuned again
-FEWEST = 40  # units, or networks for an adapted profile at least 3, before anything is learnt
+FEWEST = 3  # units, or networks for an adapted profile, before anything is learnt and written
 
 Report = Callable[[str, float | None], None]
 Item = Unit | Subject
@@ -162,13 +162,18 @@ class _Work:
             return choose_units(placed, model, known, self._rng, rounds=ROUNDS["units"], overhead_s=overhead_s)
         if kind == "samples":
             return self._samples()
-        fresh = [self._draw() for _ in range(FRESH)]
         if kind == "networks":
-            return fresh
+            return self._fresh(self.records.tested())
         before = list(dict.fromkeys(n.subject for n in self.records.tested()))[::-1]
+        fresh = self._fresh(self.records.networks)
         if self.order.origin is not None:
             return before or fresh[:TEST_SAMPLES]
         return [item for pair in zip(before, fresh, strict=False) for item in pair] + fresh[len(before) :]
+
+    def _fresh(self, besides: Sequence[NetworkRecord]) -> list[Subject]:
+        """Different networks, none of which is learnt from and tested on: small spaces give one more than once."""
+        taken = {record.subject for record in besides}
+        return [s for s in dict.fromkeys(self._draw() for _ in range(FRESH)) if s not in taken]
 
     def _samples(self) -> list[Item]:
         """Networks that lie far apart in what the other profile knows of them."""
@@ -234,6 +239,8 @@ class _Work:
     def _record(self, kind: str, items: Sequence[Item], measured: Sequence[Measurement], seconds: float) -> None:
         number = len(self.records.sessions)
         for item, found in zip(items, measured, strict=False):
+            if found.latency is None and self._interrupted:
+                continue  # it did not fail, it was not its turn yet
             if found.latency is None:
                 name = item.family if isinstance(item, Unit) else item.genotype.hash()
                 self.records.failed[name] = found.error or "not measured"
@@ -266,7 +273,7 @@ class _Work:
         """The profile from all records, its hyperparameters tuned again when there are many more."""
         records, adapted = self.records, self.order.origin is not None
         size = len(records.units) + len(records.networks)
-        if len(records.networks) < 3 if adapted else len(records.units) < FEWEST:
+        if len(records.networks if adapted else records.units) < FEWEST:
             return
         tuned = None if self._profile is None or size > RETUNED * self._tuned_at else self._profile.state()
         if tuned is None:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from evaluators.device_profile.features import unit_cost
 from evaluators.device_profile.units import Placed, Unit, units
 from nas.errors import UserError
 from nas.genotype import Genotype
@@ -114,14 +115,14 @@ class Records:
     @classmethod
     def from_json(cls, data: dict[str, Any], where: str) -> Self:
         """Raises UserError naming the entry that cannot be read. where: what the error begins with."""
-        found = cls(failed=dict(data.get("failed", {})))
+        found = cls(failed=_typed(data.get("failed", {}), dict, f"{where}: failed"))
         kinds: dict[str, Any] = {"units": UnitRecord.from_json, "networks": NetworkRecord.from_json}
         kinds["sessions"] = lambda entry: SessionRecord(**entry)
         for name, read in kinds.items():
-            for i, each in enumerate(data.get(name, [])):
+            for i, each in enumerate(_typed(data.get(name, []), list, f"{where}: {name}")):
                 try:
                     getattr(found, name).append(_checked(read(each)))
-                except (KeyError, TypeError, ValueError) as error:
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
                     raise UserError(f"{where}: {name}[{i}] is damaged ({error}); make the profile again") from None
         return found
 
@@ -157,8 +158,26 @@ def network_times(records: Sequence[NetworkRecord]) -> dict[Subject, float]:
 
 
 def _checked(record: Any) -> Any:
-    if hasattr(record, "ms") and not 0 < record.ms < float("inf"):
-        raise ValueError(f"ms: {record.ms!r} is no latency")
-    if getattr(record, "role", "learn") not in ROLES:
+    """Raises KeyError, TypeError or ValueError for what cannot have been measured."""
+    if isinstance(record, UnitRecord):
+        unit_cost(record.unit)  # asks for all that a unit is made of
+    if isinstance(record, NetworkRecord) and record.role not in ROLES:
         raise ValueError(f"role: {record.role!r} is not {' or '.join(ROLES)}")
+    if not isinstance(record, SessionRecord) and not record.ms > 0:
+        raise ValueError(f"ms: {record.ms!r} is no latency")
+    for name in ("seconds", "reference_ms", "ms", "low", "high", "kept_mb"):
+        _refuse_impossible(name, getattr(record, name, None))
+    for phase, mb in getattr(record, "memory", {}).items():
+        _refuse_impossible(f"memory.{phase}", mb)
     return record
+
+
+def _refuse_impossible(name: str, value: Any) -> None:
+    if value is not None and not 0 <= value < float("inf"):
+        raise ValueError(f"{name}: {value!r} is out of range")
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise UserError(f"{where} is damaged (found {value!r}); make the profile again")
+    return value

@@ -64,8 +64,10 @@ class Region:
         """Raises UserError where it cannot be read."""
         try:
             areas = tuple(Area(**{**area, "image_sizes": tuple(area["image_sizes"])}) for area in data["areas"])
-            return cls(areas=areas, in_chans=tuple(data["in_chans"]), classes=tuple(data["classes"]))
-        except (KeyError, TypeError) as error:
+            found = cls(areas=areas, in_chans=tuple(data["in_chans"]), classes=tuple(data["classes"]))
+            found.draw(np.random.default_rng(0))
+            return found
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: region is damaged ({error}); make the profile again") from None
 
     @classmethod

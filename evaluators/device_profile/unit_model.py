@@ -15,17 +15,17 @@ import numpy as np
 
 from evaluators.device_profile.features import GENERAL, features, matrix
 from evaluators.device_profile.units import Unit
-from evaluators.prediction.gaussian_process import GaussianProcess
+from evaluators.prediction.gaussian_process import GaussianProcess, repeatable
 from evaluators.prediction.ridge import Ridge
 
 LAW = (*GENERAL, "heads", "height")
 PARTS = ("stem", "position", "tokens", "down", "mixer", "local", "ffn", "reduction", "norm", "fusion", "bridge", "head")
 OWN_LAW = 4  # the first so many features have a slope of their own in every part
 FEWEST = 4  # units of a family that can be learnt from
-OUTLIER = 4.0
 MARGIN = 1.0  # in base-2 logarithms
 FOLDS = 5
 DEVIATIONS = (0.02, 1.0)  # of a logarithm: no measurement is better, and no guess need be worse
+UNTOLD = 0.1  # deviation of the logarithm of a measurement, where no family tells how noisy they are
 UNKNOWN = 0.5  # deviation of the logarithm for a family that was never measured, at least
 
 
@@ -85,14 +85,19 @@ class UnitModel:
             own = [units[i] for i in rows]
             missed, deviation[rows] = family.predict(_family_matrix(own, logs[rows], family.names))
             logs[rows] += missed
-            for i in rows:
-                if units[i] in self.known:
-                    logs[i], deviation[i] = np.log(self.known[units[i]]), family.noise
+        for i in [i for i, unit in enumerate(units) if unit in self.known]:
+            logs[i], deviation[i] = np.log(self.known[units[i]]), self._noise(units[i].family)
         return np.exp(logs), deviation
+
+    def _noise(self, family: str) -> float:
+        """Of a measurement; where a family has too few, as in the others."""
+        if family in self._families:
+            return self._families[family].noise
+        return float(np.median([f.noise for f in self._families.values()])) if self._families else UNTOLD
 
     def strange(self, units: Sequence[Unit]) -> np.ndarray:
         """(n,) whether a unit is unlike all that were measured: of an unknown family, or far larger or smaller."""
-        found = np.array([unit.family not in self._families for unit in units], dtype=bool)
+        found = np.array([u.family not in self._families and u not in self.known for u in units], dtype=bool)
         for name, rows in by_family(units).items():
             if name in self._families:
                 found[rows] = self._families[name].beyond(matrix([features(units[i]) for i in rows], GENERAL))
@@ -142,7 +147,7 @@ def _fit_family(units: list[Unit], law: np.ndarray, missed: np.ndarray, tuned: d
     theta = np.asarray(tuned["theta"]) if tuned and tuple(tuned["features"]) == names else None
     x = _family_matrix(units, law, names)
     centre, scale = float(missed.mean()), float(missed.std()) or 1.0
-    process = GaussianProcess(theta=theta, outlier=OUTLIER).fit(x, (missed - centre) / scale)
+    process = repeatable(x, (missed - centre) / scale, np.ones(len(x)), theta)
     general = matrix([features(u) for u in units], GENERAL)
     return Family(
         names=names, lowest=general.min(axis=0), highest=general.max(axis=0), centre=centre, scale=scale,

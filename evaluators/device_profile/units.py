@@ -47,6 +47,10 @@ class Unit:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Unit":
+        """Raises KeyError, TypeError or ValueError for what is no unit."""
+        wrong = [name for name, value in data["numbers"].items() if not isinstance(value, int | float)]
+        if wrong:
+            raise TypeError(f"{wrong[0]}: {data['numbers'][wrong[0]]!r} is no number")
         atoms = tuple((name, Atom.parse(text)) for name, text in data["atoms"].items())
         return cls(data["part"], atoms, tuple(data["numbers"].items()))
 

@@ -59,7 +59,10 @@ class Conditions:
             if name not in data:
                 raise UserError(f"{where}: {name} is missing")
             found[name] = _READ[name](data[name], f"{where}: {name}")
-        return cls(**found)
+        try:
+            return cls(**found)
+        except UserError as error:
+            raise UserError(f"{where}: {str(error).removeprefix('conditions: ')}") from None
 
 
 def conditions_here(

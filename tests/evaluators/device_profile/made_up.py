@@ -12,7 +12,6 @@ from evaluators.device_profile.records import NetworkRecord, Records, SessionRec
 from evaluators.device_profile.region import Area, Region
 from evaluators.device_profile.units import Placed, Unit
 from evaluators.latency.conditions import Conditions
-from nas.genotype import Genotype
 
 HERE = Conditions(
     device="made-up", kind="cpu", threads=1, batch=1, in_chans=1, image_size=(8, 8), dtype="float32", runtime="eager",
@@ -57,20 +56,22 @@ def kept_mb(unit: Unit) -> float:
 def records(networks: Sequence[Subject], tested: Sequence[Subject] = (), noise: float = 0.01) -> Records:
     """All units of `networks`, those networks, and others to test on, measured twice."""
     rng = np.random.default_rng(3)
-    times: dict[str, Any] = {"low": 0.1, "high": 9.0, "rounds": 20}
+
+    def times(ms: float) -> dict[str, Any]:
+        return {"ms": ms * float(np.exp(noise * rng.normal())), "low": ms / 2, "high": ms * 2, "rounds": 20}
+
     different = dict.fromkeys(p.unit for subject in networks for p in subject.units())
     return Records(
         sessions=[
             SessionRecord(at=0.0, seconds=9.0, reference_ms=1.0, drift=0.0, disturbed=0.0, notes=[]) for _ in range(2)
         ],
         units=[
-            UnitRecord(unit=u, session=0, ms=unit_ms(u) * float(np.exp(noise * rng.normal())), kept_mb=kept_mb(u), **times)
-            for u in different
+            UnitRecord(unit=u, session=0, kept_mb=kept_mb(u), **times(unit_ms(u))) for u in different
         ],
         networks=[
             NetworkRecord(
-                subject=s, role=role, session=session, ms=network_ms(s.units()) * float(np.exp(noise * rng.normal())),
-                memory={"inference": 1.0 + s.genotype.stages[0].width / 10, "training": 4.0}, **times,
+                subject=s, role=role, session=session, **times(network_ms(s.units())),
+                memory={"inference": 1.0 + s.genotype.stages[0].width / 10, "training": 4.0},
             )
             for role, session, group in (("learn", 0, networks), ("test", 0, tested), ("test", 1, tested))
             for s in group
@@ -80,9 +81,5 @@ def records(networks: Sequence[Subject], tested: Sequence[Subject] = (), noise: 
 
 @lru_cache
 def profile() -> DeviceProfile:
-    """Of 30 networks of DIGITS; fitted once for all tests, which must not change it."""
-    return DeviceProfile("made-up", HERE, DIGITS, records(digits(30), digits(12, seed=1))).fit()
-
-
-def genotypes(subjects: Sequence[Subject]) -> list[Genotype]:
-    return [subject.genotype for subject in subjects]
+    """Of 90 networks of DIGITS; fitted once for all tests, which must not change it."""
+    return DeviceProfile("made-up", HERE, DIGITS, records(digits(90), digits(12, seed=1))).fit()
