@@ -21,6 +21,7 @@ from nas.progress import SearchProgress
 from nas.proposals import Proposer
 from nas.run import Run, load_run
 from nas.samplers import make_sampler
+from nas.samplers.base import Knowledge
 from nas.trial import Trial
 from nas.worker import accuracies_on_test, dataset_of, measure_together, resolve_device
 from search_spaces.space import Space
@@ -65,6 +66,7 @@ def prepare(campaign: Campaign) -> Setup:
     def costs(genotype: Genotype) -> dict[str, float]:
         return cost_metrics(genotype, image_size=dataset.image_size, in_chans=dataset.in_chans, classes=dataset.classes)
 
+    sampler.knowledge = Knowledge(costs=costs, constraints=tuple(campaign.constraint_list))
     proposer = Proposer(space, sampler, campaign.constraint_list, costs, campaign.seed)
     proposer.assert_feasible()
     return Setup(campaign=campaign, device=device, dataset=dataset, space=space, proposer=proposer)
