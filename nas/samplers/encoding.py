@@ -54,13 +54,14 @@ class Encoding:
 
     def row(self, code: "Code", costs: Mapping[str, float]) -> np.ndarray:
         """(f,) raw numbers; costs in the order of their names."""
-        found, times = np.zeros(len(self._columns)), np.zeros(len(self._columns))
+        found, times = [0.0] * len(self._columns), [0] * len(self._columns)  # lists: a few entries are touched
         for name in self.space.active(code) & self._says.keys():
             for column, value in self._says[name][code[name]]:
                 found[column] += value
                 times[column] += 1
-        found[self._means] /= np.maximum(times[self._means], 1)
-        return np.concatenate([found, [math.log(max(costs[name], SMALLEST)) for name in sorted(costs)]])
+        for column in self._means:
+            found[column] /= max(times[column], 1)
+        return np.array(found + [math.log(max(costs[name], SMALLEST)) for name in sorted(costs)])
 
     def groups(self, costs: int) -> np.ndarray:
         """(f,) number of each column's group, with that many costs at the end."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.objective import Objective
-from nas.pareto import reference_point
+from nas.pareto import reference_point, worst_inlier
 from nas.samplers.base import SAMPLERS, Sampler, observed
 from nas.samplers.candidates import Network, Pool
 from nas.samplers.judge import Judge, Model, fit, to_learn
@@ -66,7 +66,7 @@ class ParetoSampler(Sampler):
     ) -> list[Network]:
         seen, table = observed(known, self.objectives)
         models = self._fitted(pool, known)
-        judge = Judge(pool, self.objectives, models, table, reference_point(table), running)
+        judge = Judge(pool, self.objectives, models, table, self._reference(pool, table), running)
         parents = [pool.tried(seen[i].code) for i in survival_order(table)[: self.population]]
         taken = {pool.tried(t.code).genotype for t in known} | {n.genotype for n in running}
         drawn = [*pool.base, *pool.children(parents), *pool.random(rng, FRESH), *pool.crossed(parents, rng, FRESH)]
@@ -79,6 +79,15 @@ class ParetoSampler(Sampler):
             if new:
                 found, scores = found + new, np.concatenate([scores, judge.scores(new)])
         return [found[i] for i in np.argsort(-scores, kind="stable")]
+
+    def _reference(self, pool: Pool, table: np.ndarray) -> np.ndarray:
+        """(objectives,) worst losses that count; of known costs, the worst that the space has as well."""
+        worst = reference_point(table)
+        for i, objective in enumerate(self.objectives):
+            if objective.name in pool.names:
+                costs = objective.sign * np.array([[n.costs[objective.name]] for n in pool.base])
+                worst[i] = max(worst[i], float(worst_inlier(costs)[0]))
+        return worst
 
     def _fitted(self, pool: Pool, known: list[Trial]) -> dict[str, Model]:
         """One model per metric that only trials tell; a batch of proposals costs one fit."""

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 TUNING_ROWS = 160  # rows behind the hyperparameters
 TUNING_STEPS = 50
 JITTER = 1e-6
-CENTRE, WIDTH = np.array([-2.0, 0.0, -1.0, -5.0]), np.array([2.0, 1.5, 1.5, 2.0])  # of log a0, a1, a2, noise
+CENTRE, WIDTH = np.array([-2.0, -1.0, 0.0, -3.0]), np.array([2.0, 1.5, 1.5, 2.0])  # of log a0, a1, a2, noise
 LENGTH_WIDTH = np.sqrt(3)
 
 
