@@ -12,10 +12,12 @@ from sampler_tables import Problem
 
 from nas.objective import Objective
 from nas.samplers import make_sampler
-from nas.samplers.base import Knowledge
+from nas.samplers.base import Knowledge, Sampler
 from nas.trial import Trial
+from search_spaces.space import Code
 
 Search = Callable[[Problem, int, int], list[int]]  # (problem, trials, seed) -> rows of the table in their order
+MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
 OBJECTIVES = (
     Objective(name="accuracy", direction="maximize"),
     Objective(name="latency_ms", direction="minimize"),
@@ -41,7 +43,7 @@ def ours(name: str, knows: bool, problem: Problem, trials: int, seed: int) -> li
     return places
 
 
-def _new(problem: Problem, sampler, history: list[Trial], places: list[int], number: int) -> Iterator[dict]:
+def _new(problem: Problem, sampler: Sampler, history: list[Trial], places: list[int], number: int) -> Iterator[Code]:
     """Proposals that were not tried yet, then any."""
     for attempt in range(ATTEMPTS):
         code = sampler.propose(problem.space, history, [], number, attempt)
@@ -50,14 +52,14 @@ def _new(problem: Problem, sampler, history: list[Trial], places: list[int], num
     yield problem.space.sample(np.random.default_rng((number, len(places))))
 
 
-def _trial(number: int, code: dict, network: tuple[str, ...], problem: Problem) -> Trial:
+def _trial(number: int, code: Code, network: tuple[str, ...], problem: Problem) -> Trial:
     return Trial(
-        number=number, kind="search", name=f"trial {number}", state="complete", genotype=network, hash="|".join(network),
-        code=code, values=problem.values(network), finished=float(number),
+        number=number, kind="search", name=f"trial {number}", state="complete", genotype=network,
+        hash="|".join(network), code=code, values=problem.values(network), finished=float(number),
     )  # fmt: skip
 
 
-def with_optuna(make: Callable[[int], optuna.samplers.BaseSampler], problem: Problem, trials: int, seed: int) -> list[int]:
+def with_optuna(make: MakeSampler, problem: Problem, trials: int, seed: int) -> list[int]:
     """A sampler of Optuna as its users call it; it may repeat itself."""
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=make(seed))
     places: list[int] = []

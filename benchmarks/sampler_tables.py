@@ -2,8 +2,8 @@
 
 A table of this form is a CSV file, one row per architecture: a column `arch_str`, or columns `op0`, `op1`, ... with one
 choice each; a column of accuracies in percent; and one or more columns of costs whose names begin with `lat_ms__`.
-`arch_str` is a cell as NAS-Bench-201 writes it: for every node after the input (node 0) the operations that enter it with
-the node each comes from, `|conv~0|+|none~0|skip~1|`; `none` passes nothing on, and the last node is the output.
+`arch_str` is a cell as NAS-Bench-201 writes it: for every node after the input (node 0) the operations that enter it,
+each with the node it comes from, `|conv~0|+|none~0|skip~1|`. `none` passes nothing on; the last node is the output.
 """
 
 import re

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-
 from sampler_peers import OWN, PEERS, Search, missing
 from sampler_tables import Problem, Table, read_table
 

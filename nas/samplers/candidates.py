@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from nas.samplers.encoding import Encoding, Scale
 if TYPE_CHECKING:
     from search_spaces.space import Code, Space
 
-BASE = 512  # random networks, drawn once
+BASE = 128  # random networks, drawn once: for the warm start and the scale of rows
+MORE = 384  # random networks, drawn once as well, when a model chooses
 TRIES = 8  # random networks looked at for each that keeps to the constraints
 CHILDREN = 16  # mutants of every parent, made once
 
@@ -40,6 +42,12 @@ class Pool:
         self.names = sorted(self.base[0].costs)
         self.groups = self.encoding.groups(len(self.names))
         self.scale = Scale(np.stack([n.row for n in self.base]), self.groups)
+
+    @cached_property
+    def more(self) -> list[Network]:
+        """Further random networks, not in `base`."""
+        have = {n.genotype for n in self.base}
+        return [n for n in self._random(np.random.default_rng((self.seed, MORE)), MORE) if n.genotype not in have]
 
     def network(self, code: "Code") -> Network:
         genotype = self.space.decode(code)

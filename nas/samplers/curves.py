@@ -17,7 +17,9 @@ PRIOR_ROWS = 3.0  # weight of the assumption that gains do not depend on the val
 
 def stopped(trials: Sequence[Trial]) -> list[Trial]:
     """Trials whose training was ended early, not by a failure."""
-    return [t for t in trials if t.state not in ("complete", "failed") and t.curve and np.isfinite(t.curve[-1].accuracy)]
+    return [
+        t for t in trials if t.state not in ("complete", "failed") and t.curve and np.isfinite(t.curve[-1].accuracy)
+    ]
 
 
 def extrapolated(trial: Trial, complete: Sequence[Trial]) -> tuple[float, float] | None:

@@ -67,11 +67,11 @@ class Encoding:
         """(f,) number of each column's group, with that many costs at the end."""
         names = [*self._groups, *(f"cost {i}" for i in range(costs))]
         places = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        return np.array([places[name] for name in names])
+        return np.array([places[name] for name in names], dtype=int)
 
 
 class Scale:
-    """Shifts columns to mean 0 and groups to variance 1 over some rows; a group that is constant there stays as it is."""
+    """Shifts columns to mean 0 and groups to variance 1 over some rows; a group constant there keeps its size."""
 
     def __init__(self, rows: np.ndarray, groups: np.ndarray) -> None:
         self._mean = rows.mean(axis=0)

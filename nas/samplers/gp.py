@@ -1,6 +1,7 @@
 """Gaussian processes with expected hypervolume improvement over all objectives, as Optuna implements them.
 
-Log-EHVI on one process per objective (Ament et al., NeurIPS 2023, arXiv 2310.20708), with running trials integrated out.
+Log-EHVI with one process per objective (Ament et al., NeurIPS 2023, arXiv 2310.20708); running trials are integrated
+out.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from nas.objective import Constraint, Objective
+from nas.objective import METRICS, Constraint, Objective
 from nas.pareto import front_indices
 from nas.samplers.candidates import Network, Pool
+from nas.samplers.encoding import SMALLEST
 from nas.samplers.improvement import spread_improvement
 from nas.samplers.observations import Observations, observations
 from nas.samplers.process import Process
@@ -32,16 +33,18 @@ class Model:
 
 
 def fit(pool: Pool, history: Sequence[Trial], metric: Objective, seed: int) -> Model:
-    """The model of one metric. Raises numpy.linalg.LinAlgError only where numbers are beyond reason."""
+    """The model of one metric."""
     seen = observations(history, metric)
     rows = pool.rows([pool.tried(t.code) for t in seen.trials])
     return Model(process=Process.fit(rows, seen.t, seen.extra, pool.groups, seed), seen=seen)
 
 
-def to_learn(pool: Pool, objectives: Sequence[Objective]) -> list[Objective]:
-    """Objectives and limits that are not known before a trial, each once."""
-    limits = [Objective(name=c.metric, direction="minimize") for c in pool.knowledge.constraints]
-    return list({o.name: o for o in (*limits, *objectives) if o.name not in pool.names}.values())
+def to_learn(pool: Pool, objectives: Sequence[Objective], history: Sequence[Trial]) -> list[Objective]:
+    """Objectives and limits of costs that are not known before a trial but were measured in some, each once."""
+    measured = {name for t in history for name in t.values}
+    limits = [Objective(name=c.metric, direction="minimize") for c in pool.knowledge.constraints if _is_cost(c)]
+    metrics = {m.name: m for m in (*limits, *objectives) if m.name in measured and m.name not in pool.names}
+    return list(metrics.values())
 
 
 class Judge:
@@ -60,7 +63,7 @@ class Judge:
         rows = pool.rows(pending) if pending else None
         self.pool = pool
         self.models = models if rows is None else {name: m.believing(rows) for name, m in models.items()}
-        self.limits = [c for c in pool.knowledge.constraints if c.metric in models]
+        self.limits = [c for c in pool.knowledge.constraints if c.metric in models and _is_cost(c)]
         places = sorted(range(len(objectives)), key=lambda i: _rank(objectives[i], models))
         self.objectives = [objectives[i] for i in places]
         table, self.reference = table[:, places], reference[places]
@@ -108,7 +111,10 @@ def _rank(objective: Objective, models: dict[str, Model]) -> int:
 
 
 def _chance(limit: Constraint, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(n,) probability that a metric keeps to its limit; mean and deviation are those of its logarithm."""
-    bound = np.log(limit.bound) if limit.metric != "accuracy" else limit.bound
-    below = ndtr((bound - mean) / deviation)
+    """(n,) probability that a cost keeps to its limit; mean and deviation are those of its logarithm."""
+    below = ndtr((np.log(max(limit.bound, SMALLEST)) - mean) / deviation)
     return below if limit.operator == "<" else 1 - below
+
+
+def _is_cost(limit: Constraint) -> bool:
+    return METRICS[limit.metric].before_training

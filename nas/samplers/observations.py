@@ -9,6 +9,7 @@ import numpy as np
 from nas.objective import Objective
 from nas.samplers.base import log_deviation
 from nas.samplers.curves import extrapolated, stopped
+from nas.samplers.encoding import SMALLEST
 from nas.trial import Trial
 
 FAR = 1.0  # a loss further above the median than this times the median's distance from the best counts as that far
@@ -32,11 +33,12 @@ class Observations:
 
 def observations(history: Sequence[Trial], objective: Objective) -> Observations:
     """Of a cost measured in a trial, its logarithm; of accuracy also what stopped and failed trials suggest."""
-    found = _costs(history, objective) if objective.metric.before_training else _qualities(history, objective)
+    cost = objective.metric.before_training
+    found = _costs(history, objective) if cost else _qualities(history, objective)
     losses, deviations = np.array([f[1] for f in found]), np.array([f[2] for f in found])
-    near = losses if objective.metric.before_training else np.minimum(losses, _far(losses))
+    near = losses if cost else np.minimum(losses, _far(losses))
     middle, size = float(near.mean()), float(near.std()) or 1.0
-    failed = [t for t in history if t.state == "failed"] if not objective.metric.before_training else []
+    failed = [] if cost else [t for t in history if t.state == "failed"]
     worst = (near.max() - middle) / size
     return Observations(
         trials=(*(f[0] for f in found), *failed),
@@ -54,9 +56,11 @@ def _far(losses: np.ndarray) -> float:
 
 def _costs(history: Sequence[Trial], objective: Objective) -> list[tuple[Trial, float, float]]:
     """(trial, log of its cost, deviation) wherever it was measured, finished or turned away."""
-    name = objective.name
-    seen = [t for t in history if 0 < t.values.get(name, 0.0) < math.inf]
-    return [(t, math.log(t.values[name]), log_deviation(*t.intervals.get(name, (0.0, 0.0)))) for t in seen]
+    name, unknown = objective.name, (0.0, 0.0)
+    seen = [t for t in history if 0 <= t.values.get(name, math.inf) < math.inf]
+    logs = [math.log(max(t.values[name], SMALLEST)) for t in seen]
+    deviations = [log_deviation(*t.intervals.get(name, unknown)) for t in seen]
+    return list(zip(seen, logs, deviations, strict=True))
 
 
 def _qualities(history: Sequence[Trial], objective: Objective) -> list[tuple[Trial, float, float]]:

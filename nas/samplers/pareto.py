@@ -5,13 +5,13 @@ the exact costs of every candidate enter as they are (Daulton et al., NeurIPS 20
 still running count as what is expected of them, so that a batch spreads out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nas.objective import Objective
-from nas.pareto import reference_point, worst_inlier
+from nas.pareto import reference_point
 from nas.samplers.base import SAMPLERS, Sampler, observed
 from nas.samplers.candidates import Network, Pool
 from nas.samplers.judge import Judge, Model, fit, to_learn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FEWEST = 4  # complete trials before anything is inferred
 FRESH = 48  # random networks, and children of two parents, made for every proposal
 ROUNDS, BEST, EACH = 3, 8, 8  # of refinement: mutants of each of the best candidates so far
-WINDOW, LOOKED_AT = 32, 8  # networks of similar cost in the warm start, and how many of them are compared
+WINDOW, LOOKED_AT = 16, 6  # networks of similar cost in the warm start, and how many of them are compared
 
 
 @SAMPLERS.register("pareto")
@@ -43,9 +43,9 @@ class ParetoSampler(Sampler):
     def propose(
         self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], number: int, attempt: int
     ) -> "Code":
-        if self._pool is None or self._pool.space is not space or self._pool.knowledge is not self.knowledge:
-            self._pool = Pool(space, self.knowledge, self.seed)
-        pool, rng = self._pool, self.rng(number, attempt)
+        pool, rng = self._pool_of(space), self.rng(number, attempt)
+        if not len(pool.groups):
+            return space.sample(rng)
         known = [t for t in history if pool.encoding.knows(t.code)]
         running = [pool.tried(code) for code in pending if pool.encoding.knows(code)]
         made = [*(pool.tried(t.code) for t in known), *running]
@@ -54,6 +54,12 @@ class ParetoSampler(Sampler):
         ranking = self._ranked(pool, known, running, number)
         return ranking[attempt].code if attempt < len(ranking) else space.sample(rng)
 
+    def _pool_of(self, space: "Space") -> Pool:
+        if self._pool is None or self._pool.space is not space or self._pool.knowledge is not self.knowledge:
+            self._pool = Pool(space, self.knowledge, self.seed)
+            self._models, self._ranking = (None, {}), (None, [])
+        return self._pool
+
     def _ranked(self, pool: Pool, known: list[Trial], running: list[Network], number: int) -> list[Network]:
         """Candidates for this trial, best first."""
         mark = (number, _mark(known), tuple(n.genotype for n in running))
@@ -61,41 +67,35 @@ class ParetoSampler(Sampler):
             self._ranking = mark, self._rank(pool, known, running, self.rng(number, 0))
         return self._ranking[1]
 
-    def _rank(
-        self, pool: Pool, known: list[Trial], running: list[Network], rng: np.random.Generator
-    ) -> list[Network]:
+    def _rank(self, pool: Pool, known: list[Trial], running: list[Network], rng: np.random.Generator) -> list[Network]:
         seen, table = observed(known, self.objectives)
-        models = self._fitted(pool, known)
-        judge = Judge(pool, self.objectives, models, table, self._reference(pool, table), running)
+        judge = Judge(pool, self.objectives, self._fitted(pool, known), table, reference_point(table), running)
         parents = [pool.tried(seen[i].code) for i in survival_order(table)[: self.population]]
         taken = {pool.tried(t.code).genotype for t in known} | {n.genotype for n in running}
-        drawn = [*pool.base, *pool.children(parents), *pool.random(rng, FRESH), *pool.crossed(parents, rng, FRESH)]
-        found = [n for n in pool.feasible(drawn) if n.genotype not in taken]
-        scores = judge.scores(found) if found else np.empty(0)
-        for _ in range(ROUNDS):
-            best = [found[i] for i in np.argsort(-scores, kind="stable")[:BEST]]
-            have = taken | {n.genotype for n in found}
-            new = [n for n in pool.feasible(pool.mutants(best, rng, EACH)) if n.genotype not in have]
-            if new:
-                found, scores = found + new, np.concatenate([scores, judge.scores(new)])
-        return [found[i] for i in np.argsort(-scores, kind="stable")]
-
-    def _reference(self, pool: Pool, table: np.ndarray) -> np.ndarray:
-        """(objectives,) worst losses that count; of known costs, the worst that the space has as well."""
-        worst = reference_point(table)
-        for i, objective in enumerate(self.objectives):
-            if objective.name in pool.names:
-                costs = objective.sign * np.array([[n.costs[objective.name]] for n in pool.base])
-                worst[i] = max(worst[i], float(worst_inlier(costs)[0]))
-        return worst
+        fresh = [*pool.random(rng, FRESH), *pool.crossed(parents, rng, FRESH)]
+        return _refined(judge, [*pool.base, *pool.more, *pool.children(parents), *fresh], taken, rng)
 
     def _fitted(self, pool: Pool, known: list[Trial]) -> dict[str, Model]:
         """One model per metric that only trials tell; a batch of proposals costs one fit."""
         mark = _mark(known)
         if self._models[0] != mark:
-            metrics = to_learn(pool, self.objectives)
+            metrics = to_learn(pool, self.objectives, known)
             self._models = mark, {m.name: fit(pool, known, m, self.seed) for m in metrics}
         return self._models[1]
+
+
+def _refined(judge: Judge, networks: Iterable[Network], taken: set[Any], rng: np.random.Generator) -> list[Network]:
+    """Networks that were not tried and mutants of the best of them, best first."""
+    found: list[Network] = []
+    scores = np.empty(0)
+    for _ in range(1 + ROUNDS):
+        have = taken | {n.genotype for n in found}
+        new = [n for n in judge.pool.feasible(networks) if n.genotype not in have]
+        if new:
+            found, scores = found + new, np.concatenate([scores, judge.scores(new)])
+        order = np.argsort(-scores, kind="stable")
+        networks = judge.pool.mutants([found[i] for i in order[:BEST]], rng, EACH)
+    return [found[i] for i in order]
 
 
 def _mark(trials: Sequence[Trial]) -> tuple[object, ...]:
