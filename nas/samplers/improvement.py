@@ -38,7 +38,7 @@ def spread_improvement(
 ) -> np.ndarray:
     """The same where costs are predicted: spreads (n, m) are deviations of their logarithms, 0 for exact ones."""
     total = np.zeros(len(mean))
-    uncertain = spreads.any(axis=0)
+    uncertain = [bool(column.any()) for column in spreads.T]
     for nodes in product(*(NODES if wide else ((0.0, 1.0),) for wide in uncertain)):
         moved = costs * np.exp(spreads * np.array([node for node, _ in nodes]))
         weight = float(np.prod([share for _, share in nodes]))
