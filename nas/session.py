@@ -29,6 +29,7 @@ from nas.progress import SearchProgress
 from nas.proposals import Proposer
 from nas.run import Run, load_run
 from nas.samplers import make_sampler
+from nas.samplers.base import Knowledge
 from nas.status_line import StatusLine
 from nas.together import conditions_of
 from nas.worker import dataset_of, resolve_device
@@ -90,10 +91,13 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
     if folder is not None and line is not None:
         make_missing_profiles(campaign, dataset, here, folder, device, line)
     profiles = read_profiles(campaign, here, folder)
-    proposer = Proposer(
-        space, sampler, campaign.constraint_list, _known_costs(campaign, dataset, device, profiles), campaign.seed,
-        free_mb=_free_mb(campaign, device),
+    known = _known_costs(campaign, dataset, device, profiles)
+    sampler.knowledge = Knowledge(
+        costs=known, intervals=lambda genotype: known.of(genotype).intervals, expect=known.many,
+        constraints=campaign.constraint_list,
     )  # fmt: skip
+    free = _free_mb(campaign, device)
+    proposer = Proposer(space, sampler, campaign.constraint_list, known, campaign.seed, free_mb=free)
     proposer.assert_feasible()
     return Setup(
         campaign=campaign, device=device, dataset=dataset, space=space, profiles=profiles, proposer=proposer

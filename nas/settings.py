@@ -51,8 +51,8 @@ class SpaceSettings(Section):
 class SamplerSettings(Section):
     """Who proposes the next architecture."""
 
-    name: str = Field(default="tpe", description="the name of a sampler")
-    startup: int = Field(default=12, ge=1, description="a whole number of random trials of at least 1")
+    name: str = Field(default="pareto", description="the name of a sampler")
+    startup: int = Field(default=12, ge=1, description="a whole number of first trials of at least 1")
     population: int = Field(default=16, ge=4, description="a whole number of parents of at least 4")
 
 

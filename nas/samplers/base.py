@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.objective import Objective, losses
+from nas.objective import Constraint, Objective, losses
 from nas.registry import Registry
 from nas.trial import Trial
 
@@ -15,14 +16,45 @@ if TYPE_CHECKING:
     from search_spaces.space import Code, Space
 
 SAMPLERS: "Registry[type[Sampler]]" = Registry("sampler")
+NINETY = 2 * 1.6449  # width of a 90 % interval in standard deviations
 _STREAM = 0x5A  # keeps a sampler's randomness apart from others drawn from the same seed
+
+
+def _nothing(genotype: Any) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What is known of a network before its trial.
+
+    costs: metrics, exact or predicted. intervals: of those that are predicted, the interval that holds 90 % of
+    measurements. expect: told of many networks before their costs are asked for. constraints: of the campaign.
+    """
+
+    costs: Callable[[Any], Mapping[str, float]] = _nothing
+    intervals: Callable[[Any], Mapping[str, tuple[float, float]]] = _nothing
+    expect: Callable[[Sequence[Any]], object] = _nothing
+    constraints: tuple[Constraint, ...] = ()
+
+    def spreads(self, genotype: Any) -> dict[str, float]:
+        """Standard deviations of the logarithms of the predicted costs."""
+        return {name: log_deviation(low, high) for name, (low, high) in self.intervals(genotype).items()}
+
+
+def log_deviation(low: float, high: float) -> float:
+    """Standard deviation of the logarithm of a positive number whose 90 % interval is given."""
+    return math.log(high / low) / NINETY if 0 < low < high else 0.0
 
 
 class Sampler(ABC):
     """Proposes codes. Same arguments, same answer: all randomness comes from (seed, number, attempt).
 
     startup: random trials before anything is inferred. population: parents of an evolutionary sampler.
+    knowledge: what a campaign knows of its candidates; a sampler may ignore it.
     """
+
+    knowledge = Knowledge()
 
     def __init__(
         self, objectives: Sequence[Objective], seed: int = 0, *, startup: int = 12, population: int = 16

@@ -114,6 +114,13 @@ def test_constraints_hold_and_rejections_are_counted(make_campaign, tmp_path):
     assert {r.detail for r in run.rejections if r.reason == "constraint"} == {"params_m"}
 
 
+def test_the_default_sampler_proposes_nothing_beyond_a_known_limit(make_campaign, tmp_path):
+    run = run_free(make_campaign(8, constraints={"params_m": "<= 0.05"}, sampler={"startup": 4}), tmp_path)
+    assert run.campaign.sampler.name == "pareto"
+    assert len(run.complete()) == 8
+    assert not [r for r in run.rejections if r.reason == "constraint"]
+
+
 def test_what_nothing_can_satisfy_is_said_before_any_work(make_campaign, tmp_path):
     with pytest.raises(UserError, match=r"constraints.params_m: nothing in the space .* give by a factor of"):
         run_free(make_campaign(4, constraints={"params_m": "<= 0.000001"}), tmp_path)
@@ -138,12 +145,14 @@ def test_references_are_trained_beside_the_search(make_campaign, tmp_path):
     assert not {t.kind for t in run.front()} - {"search"}
 
 
-def test_ctrl_c_then_resume_equals_one_go(make_campaign, tmp_path):
-    whole = run_free(make_campaign(12), tmp_path / "whole")
-    stopped = run_free(make_campaign(12), tmp_path / "cut", Interrupted)
+@pytest.mark.parametrize("name", ["tpe", "pareto"])
+def test_ctrl_c_then_resume_equals_one_go(make_campaign, tmp_path, name):
+    campaign = make_campaign(12, sampler={"name": name, "startup": 4})
+    whole = run_free(campaign, tmp_path / "whole")
+    stopped = run_free(campaign, tmp_path / "cut", Interrupted)
     assert stopped.status == "interrupted"
     assert (stopped.path / "report" / "index.html").is_file()
-    resumed = run_free(make_campaign(12), tmp_path / "cut", resume=True)
+    resumed = run_free(campaign, tmp_path / "cut", resume=True)
     assert [t.hash for t in resumed.trials] == [t.hash for t in whole.trials]
     assert front_of(resumed) == front_of(whole)
 

@@ -1,0 +1,109 @@
+"""Samplers on complete tables with known fronts: the share of the true hypervolume after 25, 50, 100 and 200 trials.
+
+    python benchmarks/samplers.py [--tables DIR] [--seeds 20] [--only DEVICE ...] [--trials 25,50,100,200] [--log FILE]
+
+Objectives are scaled to the table's range, the reference is its worst corner. Every line of the log is one search; with
+an existing log only what is missing is run, and the tables printed at the end are made from all of it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from sampler_peers import OWN, PEERS, Search, missing
+from sampler_tables import Problem, Table, read_table
+
+TABLES = {"nasbench201.csv.gz": "cifar100_test"}  # file and its column of accuracies
+DEFAULT = Path("../shared/data/tables")
+
+
+def main() -> None:
+    options = arguments()
+    marks = sorted(int(mark) for mark in options.trials.split(","))
+    done = read_log(options.log)
+    for reason in missing():
+        print(reason, file=sys.stderr)
+    for problem in problems(options.tables, options.only):
+        for seed in range(options.seeds):
+            for name, search in chosen(options.samplers).items():
+                if (problem.device, name, seed) not in done:
+                    line = measure(problem, name, search, seed, marks)
+                    options.log.open("a").write(json.dumps(line) + "\n")
+    print(summary(options.log, marks))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="samplers on complete tables with known fronts")
+    parser.add_argument("--tables", type=Path, default=DEFAULT, help="a folder with the tables")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--only", nargs="*", help="some devices only, such as titanx_256")
+    parser.add_argument("--samplers", nargs="*", help="some samplers only, such as pareto")
+    parser.add_argument("--trials", default="25,50,100,200", help="after how many trials to look")
+    parser.add_argument("--log", type=Path, default=Path("samplers.jsonl"))
+    return parser.parse_args()
+
+
+def chosen(names: list[str] | None) -> dict[str, Search]:
+    """All searches that can run here, or those that were asked for."""
+    found = OWN | PEERS
+    return {name: found[name] for name in names} if names else found
+
+
+def problems(folder: Path, devices: list[str] | None) -> Iterator[Problem]:
+    for table in tables(folder):
+        yield from (Problem(table=table, device=d) for d in table.costs if not devices or d in devices)
+
+
+def tables(folder: Path) -> list[Table]:
+    """Those in the folder; without any, the benchmark has nothing to say."""
+    found = [read_table(folder / file, column) for file, column in TABLES.items() if (folder / file).is_file()]
+    if not found:
+        sys.exit(f"{folder}: none of {', '.join(TABLES)} is there; give their folder with --tables")
+    return found
+
+
+def measure(problem: Problem, name: str, search: Search, seed: int, marks: list[int]) -> dict[str, object]:
+    """One search; a search that ran out of time lacks its last marks."""
+    begun = time.process_time()
+    places = search(problem, marks[-1], seed)
+    seconds = time.process_time() - begun
+    shares = {mark: round(problem.share(places[:mark]), 5) for mark in marks if mark <= len(places)}
+    repeated = len(places) - len(set(places))
+    return {
+        "table": problem.table.name, "device": problem.device, "sampler": name, "seed": seed, "shares": shares,
+        "repeated": repeated, "seconds": round(seconds, 2),
+    }  # fmt: skip
+
+
+def read_log(path: Path) -> set[tuple[str, str, int]]:
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {(r["device"], r["sampler"], r["seed"]) for r in map(json.loads, lines)}
+
+
+def summary(path: Path, marks: list[int]) -> str:
+    """Two tables: mean and deviation per sampler over everything, and the mean of each device."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    frame = pd.DataFrame([{**r, **{m: r["shares"].get(str(m)) for m in marks}} for r in rows])
+    groups = frame.groupby("sampler", sort=False)
+    spread = frame.groupby(["sampler", "device"], sort=False)[marks].std(ddof=0).groupby("sampler").mean()
+    means = groups[marks].mean()
+    lines = ["| sampler | " + " | ".join(map(str, marks)) + " | s a search |", "|---" * (len(marks) + 2) + "|"]
+    for name in means.sort_values(marks[-1]).index:
+        cells = (f"{means.loc[name, m]:.3f} ± {spread.loc[name, m]:.3f}" for m in marks)
+        lines.append(f"| {name} | {' | '.join(cells)} | {groups['seconds'].mean()[name]:.1f} |")
+    return "\n".join([*lines, "", by_device(frame, marks)])
+
+
+def by_device(frame: pd.DataFrame, marks: list[int]) -> str:
+    """Means per device at the mark nearest to 50 trials, beside the best peer at the last mark."""
+    early = min(marks, key=lambda m: abs(m - 50))
+    table = frame.pivot_table(index="device", columns="sampler", values=early, sort=False).round(3)
+    return f"after {early} trials:\n" + table.to_string()
+
+
+if __name__ == "__main__":
+    main()
