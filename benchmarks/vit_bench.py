@@ -1,14 +1,15 @@
-"""The two spaces of ViT-Bench-101 (Wei et al., Auto-Prox, AAAI 2024, arXiv 2312.09059), rebuilt from their descriptions.
+"""The spaces of ViT-Bench-101 (Wei et al., Auto-Prox, AAAI 2024, arXiv 2312.09059), rebuilt from their descriptions.
 
-AutoFormer-Ti: patches of 16, a class token, learned positions; each block has its own number of heads (of a fixed width)
-and its own MLP ratio; the mean of the patch tokens is classified. PiT (Heo et al., ICCV 2021, arXiv 2103.16302): patches
-of 16 at stride 8, three stages of heads x base_dim channels, a depth-wise convolution of stride 2 between them, which
-takes the class token through a linear layer of its own. Neither is a genotype: a stage there has one MLP ratio and one
+AutoFormer-Ti: patches of 16, a class token, learned positions; each block has its own number of heads, which divide the
+width, and its own MLP ratio; the mean of the patch tokens is classified. PiT (Heo et al., ICCV 2021, arXiv 2103.16302):
+patches of 16 at stride 8, three stages of heads x base_dim channels, between them a depth-wise convolution of stride 2
+for the patches and a linear layer for the class token. Neither is a genotype: a stage there has one MLP ratio and one
 number of heads, and a class token enters with the last stage.
 """
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class PiT(nn.Module):
             nn.Sequential(*(block(dim, heads, mlp_ratio) for _ in range(count)))
             for dim, heads, count in zip(dims, num_heads, depth, strict=True)
         )
-        self.pools = nn.ModuleList(Pool(a, b) for a, b in zip(dims, dims[1:], strict=False))
+        self.pools = nn.ModuleList(Pool(a, b) for a, b in pairwise(dims))
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
         self.head = nn.Linear(dims[-1], classes)
 
@@ -132,7 +133,7 @@ def subject(arch: dict[str, Any], classes: int) -> Subject:
         make=lambda seed: seeded(arch, classes, seed),
         params_m=sum(p.numel() for p in empty.parameters()) / 1e6,
         macs_g=flops.get_total_flops() / 2e9,
-        depth=len(list(b for b in empty.modules() if isinstance(b, Block))),
+        depth=sum(isinstance(module, Block) for module in empty.modules()),
     )
 
 

@@ -1,9 +1,10 @@
-"""Zero-cost scores on ViT-Bench-101: Kendall's tau with accuracies after full training, and given parameters, MACs, depth.
+"""Zero-cost scores on ViT-Bench-101: Kendall's tau with accuracies after full training, also given the networks' sizes.
 
-    python benchmarks/zero_cost.py [--tables DIR] [--images FILE] [--limit N] [--batch 4] [--seeds 1] [--keep FILE]
+    python benchmarks/zero_cost.py [--tables DIR] [--images FILE] [--limit N] [--batch 4] [--seeds 1]
+        [--spaces PiT AutoFormer-Ti] [--keep FILE]
 
-Scores are taken at 224 px on two mini-batches of real pictures with ten classes (CIFAR-10, enlarged); the tables' own data
-(CIFAR-100, Flowers, Chaoyang) are not at hand. --keep writes scores as they come, and a second start goes on from there.
+Scores are taken at 224 px on two mini-batches of real pictures with ten classes (CIFAR-10, enlarged): the tables' own
+data (CIFAR-100, Flowers, Chaoyang) are not at hand. --keep writes scores as they come; started again, it goes on there.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"{missing[0]}: no such file or folder")
     torch.set_num_threads(1)
     kept = _read(options.keep)
-    for space in vit_bench.FILES:
+    for space in options.spaces:
         rows = vit_bench.rows(options.tables, space)[: options.limit]
         runs = [_score_rows(space, rows, seed, options, kept) for seed in range(options.seeds)]
         _print_table(space, rows, runs)
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=SHARED / "tables", help="folder of vit_bench_101_*.json")
     parser.add_argument("--images", type=Path, default=SHARED / "cifar10-test.parquet", help="pictures in ten classes")
+    parser.add_argument("--spaces", nargs="+", choices=vit_bench.FILES, default=list(vit_bench.FILES))
     parser.add_argument("--limit", type=int, help="rows of each table")
     parser.add_argument("--batch", type=int, default=4, help="pictures in a mini-batch")
     parser.add_argument("--seeds", type=int, default=1, help="initial weights and pictures")
@@ -90,7 +92,8 @@ def _print_table(space: str, rows: list[dict[str, Any]], runs: list[list[Scores]
     print(f"\n{space}, {len(rows)} networks, {len(runs)} seeds: tau / partial tau given parameters, MACs and depth")
     print(" | ".join(["score", *vit_bench.TARGETS]))
     for name in dict.fromkeys(name for run in runs for scores in run for name in scores):
-        cells = [_cell([taus(run, name, [row[target] for row in rows]) for run in runs]) for target in vit_bench.TARGETS]
+        columns = [[row[target] for row in rows] for target in vit_bench.TARGETS]
+        cells = [_cell([taus(run, name, accuracy) for run in runs]) for accuracy in columns]
         print(" | ".join([name, *cells]))
 
 

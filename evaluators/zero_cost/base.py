@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Batch = tuple[Tensor, Tensor]  # normalised images (B, C, H, W), labels (B,)
 Score = Callable[["Probe"], float]
 
-SCORES: Registry[Score] = Registry("zero_cost_score")
+SCORES: Registry[Score] = Registry("score")
 SIZES = ("params", "macs", "depth")  # free: what any other score has to add something to
 
 
@@ -40,7 +40,7 @@ def subject_of(genotype: Genotype, *, image_size: int, in_chans: int = 3, classe
     shape = {"image_size": image_size, "in_chans": in_chans, "classes": classes}
     costs = cost_metrics(genotype, **shape)
     return Subject(
-        make=lambda seed: build(genotype, seed=seed, **shape),  # type: ignore[arg-type]
+        make=lambda seed: build(genotype, seed=seed, **shape),
         params_m=costs["params_m"],
         macs_g=costs["macs_g"],
         depth=sum(stage.depth for stage in genotype.stages),

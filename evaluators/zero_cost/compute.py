@@ -40,7 +40,7 @@ def compute_scores(
             with probe.shared.timing(f"score {name}"):
                 values[name] = _finite(score(probe))
         except Exception as error:
-            errors[name] = _reason(error)
+            errors[name] = reason_of(error)
     seconds = {name: probe.shared.seconds(f"score {name}") for name in values}
     return ScoreResult(values=values, errors=errors, seconds=seconds)
 
@@ -51,6 +51,7 @@ def _finite(value: float) -> float:
     return value
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """One line."""
     first = (str(error).strip().splitlines() or ["no message"])[0]
     return first if isinstance(error, ScoreFailed) else f"{type(error).__name__}: {first}"

@@ -20,7 +20,7 @@ def grasp(probe: Probe) -> float:
         loss = F.cross_entropy(network(images), labels)
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
         used = [(w, g) for w, g in zip(weights.values(), gradients, strict=True) if g is not None]
-        product = sum((g * g.detach()).sum() for _, g in used)
+        product = torch.stack([(g * g.detach()).sum() for _, g in used]).sum()
         curved = torch.autograd.grad(product, [w for w, _ in used], allow_unused=True)
     pairs = zip([w for w, _ in used], curved, strict=True)
     return -float(sum((w.detach() * h).sum() for w, h in pairs if h is not None))

@@ -12,8 +12,8 @@ from evaluators.zero_cost.probe import Probe
 def naswot(probe: Probe) -> float:
     """log |det K|, K[i, j] = number of units whose binary codes agree for images i and j, summed over layers.
 
-    The paper's code of a ReLU is whether it passes its input. GELU and its kin have no such switch: here the code is the
-    sign of the input, which is the same for a ReLU. Every token of every hidden channel is a unit.
+    The paper's code of a ReLU is whether it passes its input. GELU and its kin have no such switch: here the code is
+    the sign of the input, which is the same for a ReLU. Every token of every hidden channel is a unit.
     """
     kernel = torch.zeros(len(probe.images), len(probe.images), dtype=torch.float64, device=probe.device)
 

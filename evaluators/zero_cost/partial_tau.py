@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 LEAST = 1e-9  # share of pairs that covariates leave unexplained, below which nothing is left to correlate
 
 
-def pair_signs(columns: Sequence[Sequence[float]]) -> np.ndarray:
+def pair_signs(columns: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
     """(k, n, n): sign(x_i - x_j) of every pair of rows. Kendall's tau-b is the cosine of two such tables."""
     values = np.asarray(columns, dtype=float)
     return np.sign(values[:, :, None] - values[:, None, :])
@@ -44,6 +45,19 @@ def partial_tau(x: Sequence[float], y: Sequence[float], given: Sequence[Sequence
     """Kendall's tau-b of x and y given other columns; without any, tau-b itself. None where it is not defined."""
     signs = pair_signs([x, y, *given])
     return partial_of(sign_products(signs, np.ones((1, len(x))))[0])
+
+
+def unexplained(column: Sequence[float] | np.ndarray, given: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
+    """What is left of a column's ranks after a regression on cubic polynomials of the ranks of the given columns.
+
+    Partial tau looks at the order of pairs alone, so it is above 0 for two noisy copies of one covariate (Korn,
+    American Statistician 1984): they agree most where the covariate's difference is large, which its order hides.
+    """
+    ranks = [rankdata(each) / len(column) - 0.5 for each in given]
+    terms = np.stack([np.ones(len(column)), *(rank**power for rank in ranks for power in (1, 2, 3))], axis=1)
+    own = rankdata(column)
+    rest: np.ndarray = own - terms @ np.linalg.lstsq(terms, own, rcond=None)[0]
+    return rest.round(6)  # what differs by rounding alone is a tie
 
 
 def _without_constants(products: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ class _Frame:
 
 
 class Shared:
-    """Named values and the seconds of processor time that went into each: those of the wall also hold other programs."""
+    """Named values and the processor's seconds that went into each: a clock on the wall also counts other programs."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}

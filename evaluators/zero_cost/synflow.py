@@ -8,7 +8,7 @@ from evaluators.zero_cost.probe import Probe
 def synflow(probe: Probe) -> float:
     """Σ |W ⊙ ∂R/∂W|, R the summed output for an image of ones when every parameter is its absolute value.
 
-    No data are used. For a chain of linear layers without bias it is the number of layers times R. Norms stay: behind a
-    layer norm R does not depend on the scale of W, so that the terms would cancel each other but for their absolute value.
+    No data are used. For a chain of linear layers without bias it is the number of layers times R. Norms
+    stay: behind a layer norm R does not depend on the scale of W, and the terms cancel but for their absolute value.
     """
     return float(sum((f.weight * f.gradient).abs().sum() for f in probe.flow.values()))

@@ -20,9 +20,9 @@ REPEATS = 2
 def zen(probe: Probe) -> float:
     """log E‖f(x) - f(x + α ε)‖ + Σ over batch norms of log √(mean variance of their input), x and ε Gaussian noise.
 
-    f are the tokens in front of the head. The second term undoes what batch norms divide by; layer norms stand inside the
-    branches of a transformer block, off the trunk, and are not undone. Weights are those that a training begins with,
-    and residuals stay, where the paper draws N(0, 1) weights and removes them.
+    f are the tokens in front of the head. The second term undoes what batch norms divide by; layer norms stand inside
+    the branches of a transformer block, off the trunk, and are not undone. Weights are those that a training begins
+    with, and residuals stay, where the paper draws N(0, 1) weights and removes them.
     """
     if not hasattr(probe.network, "features"):
         raise ScoreFailed("the network has no method features")

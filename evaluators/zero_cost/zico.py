@@ -11,8 +11,8 @@ from evaluators.zero_cost.probe import Probe
 def zico(probe: Probe) -> float:
     """Σ over layers of log Σ over weights of E|g| / √Var|g|, over the gradients g of single mini-batches.
 
-    Two mini-batches are the least and what the authors use. Weights whose gradient does not vary are left out, and so is
-    a layer of nothing else. A sum of one logarithm per layer rises with depth: look at it given depth.
+    Two mini-batches are the least and what the authors use. Weights whose gradient does not vary are left out, and so
+    is a layer of nothing else. A sum of one logarithm per layer rises with depth: look at it given depth.
     """
     if len(probe.slopes) < 2:
         raise ScoreFailed("needs at least two mini-batches")
