@@ -24,6 +24,4 @@ def subject_for() -> Callable[..., Subject]:
 def batches() -> list[Batch]:
     """Two mini-batches of six images of 1 x 3 x 3, in four classes."""
     draw = torch.Generator().manual_seed(3)
-    return [
-        (torch.randn(6, 1, 3, 3, generator=draw), torch.randint(0, 4, (6,), generator=draw)) for _ in range(2)
-    ]
+    return [(torch.randn(6, 1, 3, 3, generator=draw), torch.randint(0, 4, (6,), generator=draw)) for _ in range(2)]

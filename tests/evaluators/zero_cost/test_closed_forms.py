@@ -1,7 +1,7 @@
 """Every score against what follows from its definition by hand, by loops or by another library."""
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def score(subject_for, batches):
 
 def chain(*widths, bias=False):
     torch.manual_seed(0)
-    layers = [nn.Linear(a, b, bias=bias) for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [nn.Linear(a, b, bias=bias) for a, b in pairwise(widths)]
     return nn.Sequential(nn.Flatten(), *layers)
 
 

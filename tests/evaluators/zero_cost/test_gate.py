@@ -113,9 +113,7 @@ def test_a_size_is_judged_given_the_two_others(rng):
     values, accuracy = campaign(rng)
     verdict = judge("params", values, accuracy)
     assert verdict.used
-    assert verdict.partial == pytest.approx(
-        partial_tau(values["params"], accuracy, [values["macs"], values["depth"]])
-    )
+    assert verdict.partial == pytest.approx(partial_tau(values["params"], accuracy, [values["macs"], values["depth"]]))
     assert verdict.reason == "positive given macs, depth"
 
 

@@ -18,9 +18,7 @@ def batches():
 
 def genotypes(count):
     stages = [(Stage(width=16, depth=depth, head_dim=8),) for depth in range(1, count + 1)]
-    return [
-        Genotype(topology="plain", stem=Atom("patch", size=2), position=Atom("learned"), stages=s) for s in stages
-    ]
+    return [Genotype(topology="plain", stem=Atom("patch", size=2), position=Atom("learned"), stages=s) for s in stages]
 
 
 def test_results_come_in_order_and_equal_single_ones(batches):
@@ -41,5 +39,5 @@ def test_an_architecture_that_cannot_be_built_leaves_the_others_alone(batches):
 @pytest.mark.slow
 def test_ray_tasks_give_what_this_process_gives(batches):
     here = list(score_genotypes(genotypes(10), batches, NAMES, classes=4))
-    there = list(score_genotypes(genotypes(10), batches, NAMES, classes=4, workers=2))
+    there = list(score_genotypes(genotypes(10), batches, NAMES, classes=4, workers=1))
     assert [h.values for h in here] == [t.values for t in there]
