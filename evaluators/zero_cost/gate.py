@@ -35,7 +35,12 @@ class Verdict:
 
 
 def judge(
-    score: str, values: Mapping[str, Sequence[float | None]], accuracy: Sequence[float], *, seed: int = 0
+    score: str,
+    values: Mapping[str, Sequence[float | None]],
+    accuracy: Sequence[float],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Verdict:
     """Whether a score is used. values: score name -> one number per trial, None where it is absent; sizes included.
 
@@ -53,7 +58,7 @@ def judge(
         return _refused(score, len(rows), "it, or the accuracy, is the same in all trials")
     if partial is None or rest is None:
         return _refused(score, len(rows), "it follows from the sizes", tau)
-    interval, rest_interval = _interval(signs, seed), _interval(left, seed)
+    interval, rest_interval = (_interval(tables, seed, resamples) for tables in (signs, left))
     reason = _why_not(partial, interval) or _why_not(rest, rest_interval)
     return Verdict(
         score=score, trials=len(rows), tau=tau, partial=partial, interval=interval, rest=rest,
@@ -65,12 +70,13 @@ def _of_all(signs: np.ndarray) -> float | None:
     return partial_of(sign_products(signs, np.ones((1, signs.shape[1])))[0])
 
 
-def _interval(signs: np.ndarray, seed: int) -> Interval:
+def _interval(signs: np.ndarray, seed: int, resamples: int) -> Interval:
     """Percentiles over resampled trials; those in which nothing is left to correlate count as 0."""
     rng, count = np.random.default_rng(seed), signs.shape[1]
     found: list[float] = []
-    for _ in range(RESAMPLES // CHUNK):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=CHUNK).astype(float)
+    for first in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - first)
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)
         found += [partial_of(products) or 0.0 for products in sign_products(signs, weights)]
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
