@@ -1,5 +1,5 @@
-"""What is measured: exact costs, latency on a device, accuracy after a short training, differences between heads; and
-the data it takes."""
+"""What is measured: exact costs, latency on a device, accuracy after a short training, scores without any, differences
+between heads; and the data it takes."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from evaluators.latency.measure import LatencySettings, measure_latency
     from evaluators.proxy_training import ProxyTraining, Recipe, evaluate_accuracy
     from evaluators.registry import EVALUATORS
+    from evaluators.zero_cost.compute import compute_scores
+    from evaluators.zero_cost.many import score_genotypes
 
 _WHERE = {
     "cost_metrics": "evaluators.cost",
@@ -25,11 +27,13 @@ _WHERE = {
     "Recipe": "evaluators.proxy_training",
     "evaluate_accuracy": "evaluators.proxy_training",
     "EVALUATORS": "evaluators.registry",
+    "compute_scores": "evaluators.zero_cost.compute",
+    "score_genotypes": "evaluators.zero_cost.many",
 }
 __all__ = [
     "EVALUATORS", "LatencySettings", "ProxyTraining", "Recipe",
-    "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_heads", "measure_isolated",
-    "measure_latency",
+    "compute_scores", "cost_metrics", "count", "evaluate_accuracy", "load_dataset", "measure_heads", "measure_isolated",
+    "measure_latency", "score_genotypes",
 ]  # fmt: skip
 
 

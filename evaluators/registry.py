@@ -30,6 +30,9 @@ EVALUATORS.register("energy")(
 EVALUATORS.register("proxy_training")(
     Evaluator(metrics=("accuracy",), about="a short training on the campaign's data, scored on its validation split")
 )
+EVALUATORS.register("zero_cost")(
+    Evaluator(metrics=(), about="scores of untrained networks, trusted where they say more than size (nas analyze)")
+)
 EVALUATORS.register("head_diversity")(
     Evaluator(metrics=(), about="how much the heads of each layer differ: an analysis (nas heads), not an objective")
 )

@@ -1,7 +1,7 @@
 """vitnas: neural architecture search for efficient vision transformers.
 
-The same words as on the command line: search, report, export, train, show, heads, sample, list; and load_campaign,
-load_run.
+The same words as on the command line: search, report, export, train, show, heads, analyze, sample, list; and
+load_campaign, load_run.
 """
 
 from importlib import import_module
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from nas.head_report import report_heads as heads
     from nas.retraining import train_config as train
     from nas.run import Run, load_run
+    from nas.score_report import report_scores as analyze
     from nas.session import search
 
 _WHERE = {
     "Campaign": ("nas.campaign", "Campaign"),
     "load_campaign": ("nas.campaign", "load_campaign"),
     "UserError": ("nas.errors", "UserError"),
+    "analyze": ("nas.score_report", "report_scores"),
     "export": ("nas.exporting", "export_run"),
     "report": ("nas.folder", "rebuild"),
     "Atom": ("nas.genotype", "Atom"),
@@ -40,7 +42,7 @@ _WHERE = {
 }
 __all__ = [
     "Atom", "Campaign", "Genotype", "Run", "Stage", "UserError",
-    "export", "heads", "load_campaign", "load_run", "report", "sample", "search", "show", "train",
+    "analyze", "export", "heads", "load_campaign", "load_run", "report", "sample", "search", "show", "train",
 ]  # fmt: skip
 
 

@@ -118,6 +118,21 @@ def heads(
 
 
 @app.command()
+def analyze(
+    run_dir: RunDir,
+    scores: Annotated[str, typer.Option(help="Names separated by commas; all by default.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many finished trials.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which zero-cost scores tell more about accuracy than size does, on a campaign's own trials."""
+    from nas.score_report import print_scores, report_scores
+
+    chosen = [name.strip() for name in scores.split(",") if name.strip()]
+    found = report_scores(run_dir, scores=chosen, limit=limit)
+    _out(found, as_json, lambda: print_scores(found))
+
+
+@app.command()
 def measure(
     configs: Annotated[list[str], typer.Argument(metavar="CONFIG.yaml...", help="Configs, or names from the zoo.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
