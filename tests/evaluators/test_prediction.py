@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal, norm
 from evaluators.prediction import FewShot, StackedRegression, TransferredRegression, score
 from evaluators.prediction.gaussian_process import GaussianProcess, kernel, tune
 from evaluators.prediction.gaussian_process import _evidence as evidence
+from evaluators.prediction.members import ExtraTrees, LinearScaleProcess, LogRidge, RobustProcess
 from evaluators.prediction.ridge import Ridge
 from evaluators.prediction.stack import MEMBERS
 from evaluators.prediction.trees import Trees
@@ -100,10 +101,7 @@ def test_one_slow_spell_does_not_move_the_robust_process():
     x, clean = additive(60, 6, noise=0.01)
     y = clean.copy()
     y[::10] *= 2.0
-    errors = [
-        score(StackedRegression((m,)).fit(x, y).predict(x).mean, clean).rmspe
-        for m in ("robust_process", "robust_process")
-    ]
+    errors = [score(m().fit(x, y).predict(x), clean).rmspe for m in (LinearScaleProcess, RobustProcess)]
     assert errors[1] < 0.5 * errors[0]
 
 
@@ -151,6 +149,30 @@ def test_many_rows_agree_with_the_exact_process(monkeypatch: pytest.MonkeyPatch)
     exact = GaussianProcess(theta=theta).fit(x, t).predict(x)
     monkeypatch.setattr("evaluators.prediction.gaussian_process.EXACT_ROWS", 100)
     np.testing.assert_allclose(GaussianProcess(theta=theta).fit(x, t).predict(x), exact, atol=0.02)
+
+
+@pytest.mark.parametrize("exact", [1500, 60])
+def test_costs_left_out_are_those_of_a_fit_without_them(exact: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("evaluators.prediction.gaussian_process.EXACT_ROWS", exact)
+    monkeypatch.setattr("evaluators.prediction.gaussian_process._subset", lambda rng, rows, limit: np.arange(80))
+    x, y = additive(80, 12, noise=0.1)
+    t, noise, folds = (y - y.mean()) / y.std(), y / y.mean(), np.arange(80) % 4
+    made = GaussianProcess().fit(x, t, noise)
+    z = made._scaling.apply(x)
+    means, variances = made.left_out(folds)
+    for held, others in ((folds == f, folds != f) for f in range(4)):
+        across = kernel(made.theta, z[held], z[others])
+        inverse = np.linalg.inv(kernel(made.theta, z[others], z[others]) + np.diag(made.noise * noise[others]))
+        prior = kernel(made.theta, z[held], z[held]).diagonal()
+        np.testing.assert_allclose(means[held], across @ inverse @ t[others], atol=2e-3)
+        np.testing.assert_allclose(variances[held], prior - ((across @ inverse) * across).sum(1), atol=1e-5)
+
+
+def test_trees_on_what_the_additive_model_leaves_find_a_step():
+    x, price = additive(400, 13, parts=2)
+    y = price * np.where((x[:, 0] > 4) == (x[:, 1] > 4), 1.2, 1.0)
+    errors = [score(m().fit(x[:300], y[:300]).predict(x[300:]), y[300:]).rmspe for m in (LogRidge, ExtraTrees)]
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_trees_as_arrays_predict_what_scikit_learn_predicts():
