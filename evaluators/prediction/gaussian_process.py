@@ -82,8 +82,12 @@ class GaussianProcess:
         """(n,) means."""
         return kernel(self._theta(), self._scaling.apply(x), self._means.centres) @ self._means.weights
 
+    def deviation(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """(n,) standard deviations of a new observation with that relative noise; larger away from the rows."""
+        return np.sqrt(self.variance(x) + self.noise * noise)
+
     def variance(self, x: np.ndarray) -> np.ndarray:
-        """(n,) variances of the mean, larger away from the rows; without the noise of a measurement."""
+        """(n,) variances of the mean, without the noise of a measurement."""
         return self._variance(self._scaling.apply(x))
 
     @property
