@@ -30,6 +30,7 @@ SCALE = "robust_process"  # always kept: the intervals are measured in its devia
 FORMAT = 2
 FEW_ROWS = 200  # up to here hyperparameters are tuned again in every fold: with few rows they overfit
 SMALLEST_WEIGHT = 0.03
+PULL, MINOR = 10, 0.1
 MARGIN = 0.1  # of the range of a feature
 FEWEST_ROWS = 8
 
@@ -122,13 +123,24 @@ class StackedRegression:
 
 
 def _weights(costs: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
-    """Shares (0..1, sum 1) of the members with the least squared relative error together."""
+    """Shares (0..1, sum 1) of the members with the least squared relative error together.
+
+    Few rows say little of shares, so they are pulled to usual ones by as much as PULL rows' worth of error.
+    """
     relative = np.column_stack([cost / y for cost in costs.values()])
+    pull = np.sqrt(PULL * np.mean((relative - 1) ** 2, axis=0).min())
     heavy = 1e3 * np.sqrt(len(y))  # one more row that holds the sum to 1
-    share, _ = nnls(np.vstack([relative, np.full(len(costs), heavy)]), np.append(np.ones(len(y)), heavy))
+    rows = np.vstack([relative, pull * np.eye(len(costs)), np.full(len(costs), heavy)])
+    share, _ = nnls(rows, np.concatenate([np.ones(len(y)), pull * _usual(list(costs)), [heavy]]))
     share = np.where(share < SMALLEST_WEIGHT * share.sum(), 0.0, share)
     share = share / share.sum()
     return {name: float(weight) for name, weight in zip(costs, share, strict=True) if weight > 0}
+
+
+def _usual(names: list[str]) -> np.ndarray:
+    """Shares before any row is seen: MINOR for each, the rest for the process that sets the scale."""
+    shares = np.array([1.0 - MINOR * (len(names) - 1) if name == SCALE else MINOR for name in names])
+    return shares / shares.sum()
 
 
 def _quantiles(residuals: np.ndarray) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from evaluators.prediction.gaussian_process import _evidence as evidence
 from evaluators.prediction.members import ExtraTrees, LinearScaleProcess, LogRidge, RobustProcess
 from evaluators.prediction.ridge import Ridge
 from evaluators.prediction.stack import MEMBERS
+from evaluators.prediction.stack import _weights as shares_of
 from evaluators.prediction.trees import Trees
 
 QUICK = ("robust_process", "ridge", "extra_trees")
@@ -95,6 +96,21 @@ def test_every_member_survives_a_file(name: str):
 def test_weights_are_shares_that_sum_to_one(fitted: StackedRegression):
     assert sum(fitted.weights.values()) == pytest.approx(1)
     assert min(fitted.weights.values()) > 0
+
+
+def test_members_that_agree_keep_their_usual_shares():
+    y = np.random.default_rng(14).uniform(1, 2, 30)
+    costs = {name: 1.1 * y for name in MEMBERS}
+    assert shares_of(costs, y) == pytest.approx(
+        {"robust_process": 0.7} | dict.fromkeys(list(MEMBERS)[1:], 0.1), abs=1e-3
+    )
+
+
+def test_a_member_that_is_right_gets_nearly_all():
+    rng = np.random.default_rng(15)
+    y = rng.uniform(1, 2, 30)
+    costs = {name: y * np.exp((0.01 if name == "ridge" else 0.3) * rng.standard_normal(30)) for name in MEMBERS}
+    assert shares_of(costs, y)["ridge"] > 0.95
 
 
 def test_one_slow_spell_does_not_move_the_robust_process():
