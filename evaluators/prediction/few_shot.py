@@ -69,13 +69,14 @@ class FewShot:
 
     def predict(self, sources: np.ndarray, x: np.ndarray) -> Prediction:
         """Costs on the new device with 90 % intervals."""
-        means, variances, shares = [], [], np.array([share for share, *_ in self._answers])
+        shares, weights, covariances, noises = zip(*self._answers, strict=True)
+        share = np.array(shares) / sum(shares)
         rows = self._features(sources, x, 1.0, 1.0)
-        for _, weights, covariance, noise in self._answers:
-            means.append(self._level + self.spread * rows @ weights)
-            variances.append(self.spread**2 * (((rows @ covariance) * rows).sum(axis=1) + noise * means[-1] ** 2))
-        mean = shares @ means / shares.sum()
-        deviation = np.sqrt(shares @ (np.array(variances) + (np.array(means) - mean) ** 2) / shares.sum())
+        means = self._level + self.spread * rows @ np.column_stack(weights)
+        mean = means @ share
+        covariance = np.tensordot(share, np.array(covariances), axes=1)  # variances are linear in it: once for all
+        variance = ((rows @ covariance) * rows).sum(axis=1) + means**2 @ (share * np.array(noises))
+        deviation = np.sqrt(self.spread**2 * variance + (means - mean[:, None]) ** 2 @ share)
         mean = np.maximum(mean, 0.05)  # a cost is positive
         ratio = np.exp(HALF_WIDTH * deviation / mean)
         return Prediction(mean=self._unit * mean, low=self._unit * mean / ratio, high=self._unit * mean * ratio)

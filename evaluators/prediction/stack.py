@@ -12,30 +12,27 @@ from scipy.optimize import nnls
 
 from evaluators.prediction.base import CONFIDENCE, Prediction
 from evaluators.prediction.members import (
-    BoostedTrees,
     ExtraTrees,
-    LinearScaleProcess,
     LogRidge,
     LogScaleProcess,
     Member,
+    Process,
     RobustProcess,
 )
 
 MEMBERS: dict[str, type[Member]] = {
-    "linear_process": LinearScaleProcess,
     "robust_process": RobustProcess,
     "log_process": LogScaleProcess,
     "ridge": LogRidge,
     "extra_trees": ExtraTrees,
-    "boosted_trees": BoostedTrees,
 }
-SCALE = "linear_process"  # always kept: the intervals are measured in its deviation
-FORMAT = 1
-FEW_ROWS = 200  # up to here hyperparameters are tuned afresh in every fold: with few rows they overfit
+SCALE = "robust_process"  # always kept: the intervals are measured in its deviation
+FORMAT = 2
+FEW_ROWS = 200  # up to here hyperparameters are tuned again in every fold: with few rows they overfit
 SMALLEST_WEIGHT = 0.03
+PULL, MINOR = 10, 0.1
 MARGIN = 0.1  # of the range of a feature
 FEWEST_ROWS = 8
-FEWEST_TO_BOOST = 100  # below: boosting never won a share, and costs most of the time
 
 
 class StackedRegression:
@@ -49,11 +46,11 @@ class StackedRegression:
         """x: (n, f), y: (n,) above 0. Deterministic for one seed."""
         _check(x, y)
         self._x, self._y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        slow = {"boosted_trees"} if len(y) < FEWEST_TO_BOOST and len(self._names) > 1 else set()
-        names = [name for name in self._names if name not in slow]
-        self._members = {name: MEMBERS[name]().fit(self._x, self._y) for name in dict.fromkeys([SCALE, *names])}
+        scale = MEMBERS[SCALE]().fit(self._x, self._y)
+        others = [name for name in self._names if name != SCALE]
+        self._members = {SCALE: scale} | {n: MEMBERS[n]().near(scale).fit(self._x, self._y) for n in others}
         out_of_fold, deviation = self._cross_validate()
-        self.weights = _weights({name: out_of_fold[name] for name in names}, self._y)
+        self.weights = _weights({name: out_of_fold[name] for name in self._names}, self._y)
         self._members = {n: m for n, m in self._members.items() if n in self.weights or n == SCALE}
         mean = sum(weight * out_of_fold[name] for name, weight in self.weights.items())
         self._quantiles = _quantiles(np.log(self._y / mean) / deviation)
@@ -104,26 +101,46 @@ class StackedRegression:
         """Out-of-fold costs of every member and the relative deviation that was expected of them."""
         n = len(self._y)
         folds = np.random.default_rng(self._seed).permutation(n) % (10 if n < 100 else 5)
-        costs, deviation = {name: np.empty(n) for name in self._members}, np.empty(n)
+        costs, deviation = {}, np.empty(n)
+        for name, member in self._members.items():
+            if n > FEW_ROWS and isinstance(member, Process):
+                costs[name], expected = member.left_out(folds)
+            else:
+                costs[name], expected = self._fit_again(name, folds)
+            deviation = expected if name == SCALE else deviation
+        return costs, deviation
+
+    def _fit_again(self, name: str, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a member predicts of every fold from the others, and how far off it expects to be."""
+        cost, deviation = np.empty(len(folds)), np.full(len(folds), np.nan)
         for fold in np.unique(folds):
             inside, held = folds != fold, folds == fold
-            for name, member in self._members.items():
-                fresh = MEMBERS[name]() if n <= FEW_ROWS else member.like()
-                fresh.fit(self._x[inside], self._y[inside])
-                costs[name][held] = fresh.predict(self._x[held])
-                if name == SCALE:
-                    deviation[held] = _deviation(fresh, self._x[held], costs[name][held])
-        return costs, deviation
+            fresh = MEMBERS[name]().near(self._members[name]).fit(self._x[inside], self._y[inside])
+            cost[held] = fresh.predict(self._x[held])
+            if isinstance(fresh, Process):
+                deviation[held] = _deviation(fresh, self._x[held], cost[held])
+        return cost, deviation
 
 
 def _weights(costs: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
-    """Shares (0..1, sum 1) of the members with the least squared relative error together."""
+    """Shares (0..1, sum 1) of the members with the least squared relative error together.
+
+    Few rows say little of shares, so they are pulled to usual ones by as much as PULL rows' worth of error.
+    """
     relative = np.column_stack([cost / y for cost in costs.values()])
+    pull = np.sqrt(PULL * np.mean((relative - 1) ** 2, axis=0).min())
     heavy = 1e3 * np.sqrt(len(y))  # one more row that holds the sum to 1
-    share, _ = nnls(np.vstack([relative, np.full(len(costs), heavy)]), np.append(np.ones(len(y)), heavy))
+    rows = np.vstack([relative, pull * np.eye(len(costs)), np.full(len(costs), heavy)])
+    share, _ = nnls(rows, np.concatenate([np.ones(len(y)), pull * _usual(list(costs)), [heavy]]))
     share = np.where(share < SMALLEST_WEIGHT * share.sum(), 0.0, share)
     share = share / share.sum()
     return {name: float(weight) for name, weight in zip(costs, share, strict=True) if weight > 0}
+
+
+def _usual(names: list[str]) -> np.ndarray:
+    """Shares before any row is seen: MINOR for each, the rest for the process that sets the scale."""
+    shares = np.array([1.0 - MINOR * (len(names) - 1) if name == SCALE else MINOR for name in names])
+    return shares / shares.sum()
 
 
 def _quantiles(residuals: np.ndarray) -> tuple[float, float]:
@@ -135,7 +152,7 @@ def _quantiles(residuals: np.ndarray) -> tuple[float, float]:
 
 
 def _deviation(member: Member, x: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    assert isinstance(member, LinearScaleProcess)
+    assert isinstance(member, Process)
     return np.maximum(member.relative_deviation(x, cost), 1e-9)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 FIELDS = ("feature", "threshold", "left", "right", "value")
@@ -13,10 +13,8 @@ FIELDS = ("feature", "threshold", "left", "right", "value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trees:
-    """offset + scale × sum of the leaves that a row falls into. Arrays (trees, nodes); a leaf is its own child."""
+    """The mean of the leaves that a row falls into. Arrays (trees, nodes); a leaf is its own child."""
 
-    offset: float
-    scale: float
     feature: np.ndarray
     threshold: np.ndarray
     left: np.ndarray
@@ -24,23 +22,13 @@ class Trees:
     value: np.ndarray
 
     @classmethod
-    def extra(cls, x: np.ndarray, t: np.ndarray, *, trees: int = 60, seed: int = 0) -> Self:
+    def extra(cls, x: np.ndarray, t: np.ndarray, *, trees: int = 40, seed: int = 0) -> Self:
         """Extremely randomised trees (Geurts, Ernst, Wehenkel, Machine Learning 2006)."""
-        model = ExtraTreesRegressor(trees, max_features=0.5, min_samples_leaf=2, random_state=seed).fit(x, t)
-        return cls.of(model.estimators_, 0.0, 1 / trees)
+        model = ExtraTreesRegressor(trees, max_features=0.5, min_samples_leaf=2, random_state=seed)
+        return cls.of(model.fit(x, t).estimators_)
 
     @classmethod
-    def boosted(cls, x: np.ndarray, t: np.ndarray, *, trees: int = 150, rate: float = 0.1, seed: int = 0) -> Self:
-        """Stochastic gradient boosting (Friedman, 2002) with Huber's loss: measurements have outliers."""
-        model = GradientBoostingRegressor(
-            loss="huber", n_estimators=trees, learning_rate=rate, max_depth=3, subsample=0.7, max_features=0.3,
-            random_state=seed,
-        ).fit(x, t)  # fmt: skip
-        offset = float(model.init_.predict(x[:1])[0])
-        return cls.of(model.estimators_[:, 0], offset, rate)
-
-    @classmethod
-    def of(cls, trees: Sequence[DecisionTreeRegressor], offset: float, scale: float) -> Self:
+    def of(cls, trees: Sequence[DecisionTreeRegressor]) -> Self:
         nodes = max(t.tree_.node_count for t in trees)
         arrays = {name: np.zeros((len(trees), nodes), dtype=np.int64) for name in ("feature", "left", "right")}
         arrays |= {name: np.zeros((len(trees), nodes)) for name in ("threshold", "value")}
@@ -52,15 +40,15 @@ class Trees:
             arrays["left"][i, :n] = np.where(leaf, itself, tree.children_left)
             arrays["right"][i, :n] = np.where(leaf, itself, tree.children_right)
             arrays["value"][i, :n] = tree.value[:, 0, 0]
-        return cls(offset=offset, scale=scale, **arrays)
+        return cls(**arrays)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(n,) sums over all trees; rows are compared in single precision, as they were when the trees grew."""
+        """(n,) means over all trees; rows are compared in single precision, as they were when the trees grew."""
         x = x.astype(np.float32)
-        total = np.full(len(x), self.offset)
+        total = np.zeros(len(x))
         for tree in range(len(self.feature)):
-            total += self.scale * self.value[tree, self._leaves(tree, x)]
-        return total
+            total += self.value[tree, self._leaves(tree, x)]
+        return total / len(self.feature)
 
     def _leaves(self, tree: int, x: np.ndarray) -> np.ndarray:
         feature, threshold, left, right = (getattr(self, name)[tree] for name in FIELDS[:4])
@@ -72,10 +60,8 @@ class Trees:
             node = step
 
     def to_json(self) -> dict[str, Any]:
-        return {"offset": self.offset, "scale": self.scale, **{name: getattr(self, name).tolist() for name in FIELDS}}
+        return {name: getattr(self, name).tolist() for name in FIELDS}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(
-            offset=data["offset"], scale=data["scale"], **{name: np.asarray(data[name]) for name in FIELDS}
-        )  # fmt: skip
+        return cls(**{name: np.asarray(data[name]) for name in FIELDS})

@@ -9,11 +9,13 @@ from scipy.stats import multivariate_normal, norm
 from evaluators.prediction import FewShot, StackedRegression, TransferredRegression, score
 from evaluators.prediction.gaussian_process import GaussianProcess, kernel, tune
 from evaluators.prediction.gaussian_process import _evidence as evidence
+from evaluators.prediction.members import ExtraTrees, LinearScaleProcess, LogRidge, RobustProcess
 from evaluators.prediction.ridge import Ridge
 from evaluators.prediction.stack import MEMBERS
+from evaluators.prediction.stack import _weights as shares_of
 from evaluators.prediction.trees import Trees
 
-QUICK = ("linear_process", "ridge", "extra_trees")
+QUICK = ("robust_process", "ridge", "extra_trees")
 
 
 def additive(rows: int, seed: int, noise: float = 0.0, parts: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +41,7 @@ def test_a_product_of_factors_is_found_too():
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 2, size=(400, 3))
     y = np.exp(x @ [0.5, 1.0, -0.7])
-    found = StackedRegression(("linear_process", "log_process")).fit(x[:80], y[:80]).predict(x[80:])
+    found = StackedRegression(("robust_process", "log_process")).fit(x[:80], y[:80]).predict(x[80:])
     assert score(found.mean, y[80:]).rmspe < 1.5
 
 
@@ -96,14 +98,25 @@ def test_weights_are_shares_that_sum_to_one(fitted: StackedRegression):
     assert min(fitted.weights.values()) > 0
 
 
+def test_members_that_agree_keep_their_usual_shares():
+    y = np.random.default_rng(14).uniform(1, 2, 30)
+    costs = dict.fromkeys(MEMBERS, 1.1 * y)
+    usual = dict.fromkeys(MEMBERS, 0.1) | {"robust_process": 0.7}
+    assert shares_of(costs, y) == pytest.approx(usual, abs=1e-3)
+
+
+def test_a_member_that_is_right_gets_nearly_all():
+    rng = np.random.default_rng(15)
+    y = rng.uniform(1, 2, 30)
+    costs = {name: y * np.exp((0.01 if name == "ridge" else 0.3) * rng.standard_normal(30)) for name in MEMBERS}
+    assert shares_of(costs, y)["ridge"] > 0.95
+
+
 def test_one_slow_spell_does_not_move_the_robust_process():
     x, clean = additive(60, 6, noise=0.01)
     y = clean.copy()
     y[::10] *= 2.0
-    errors = [
-        score(StackedRegression((m,)).fit(x, y).predict(x).mean, clean).rmspe
-        for m in ("linear_process", "robust_process")
-    ]
+    errors = [score(m().fit(x, y).predict(x), clean).rmspe for m in (LinearScaleProcess, RobustProcess)]
     assert errors[1] < 0.5 * errors[0]
 
 
@@ -153,11 +166,35 @@ def test_many_rows_agree_with_the_exact_process(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(GaussianProcess(theta=theta).fit(x, t).predict(x), exact, atol=0.02)
 
 
+@pytest.mark.parametrize("exact", [1500, 60])
+def test_costs_left_out_are_those_of_a_fit_without_them(exact: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("evaluators.prediction.gaussian_process.EXACT_ROWS", exact)
+    monkeypatch.setattr("evaluators.prediction.gaussian_process._subset", lambda rng, rows, limit: np.arange(80))
+    x, y = additive(80, 12, noise=0.1)
+    t, noise, folds = (y - y.mean()) / y.std(), y / y.mean(), np.arange(80) % 4
+    made = GaussianProcess().fit(x, t, noise)
+    z = made._scaling.apply(x)
+    means, variances = made.left_out(folds)
+    for held, others in ((folds == f, folds != f) for f in range(4)):
+        across = kernel(made.theta, z[held], z[others])
+        inverse = np.linalg.inv(kernel(made.theta, z[others], z[others]) + np.diag(made.noise * noise[others]))
+        prior = kernel(made.theta, z[held], z[held]).diagonal()
+        np.testing.assert_allclose(means[held], across @ inverse @ t[others], atol=2e-3)
+        np.testing.assert_allclose(variances[held], prior - ((across @ inverse) * across).sum(1), atol=1e-5)
+
+
+def test_trees_on_what_the_additive_model_leaves_find_a_step():
+    x, price = additive(400, 13, parts=2)
+    y = price * np.where((x[:, 0] > 4) == (x[:, 1] > 4), 1.2, 1.0)
+    errors = [score(m().fit(x[:300], y[:300]).predict(x[300:]), y[300:]).rmspe for m in (LogRidge, ExtraTrees)]
+    assert errors[1] < 0.5 * errors[0]
+
+
 def test_trees_as_arrays_predict_what_scikit_learn_predicts():
     from sklearn.ensemble import ExtraTreesRegressor
 
     x, y = additive(80, 10, noise=0.2)
-    theirs = ExtraTreesRegressor(60, max_features=0.5, min_samples_leaf=2, random_state=0).fit(x, y)
+    theirs = ExtraTreesRegressor(40, max_features=0.5, min_samples_leaf=2, random_state=0).fit(x, y)
     new = additive(200, 11)[0] + 0.3
     np.testing.assert_allclose(Trees.extra(x, y).predict(new), theirs.predict(new))
 
