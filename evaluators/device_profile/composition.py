@@ -20,6 +20,7 @@ SMALLEST = 1e-9
 FEWEST = 8  # networks from which the ratio is learnt; below, it is 1
 NOISE = 0.03  # deviation of units' logarithms that counts as one unit of noise
 FOLDS = 10
+MANY = 150  # networks, from which one tuning serves all folds
 FEW, FIRST = 40, 3  # with fewer networks than this, the ratio depends on the first few features alone
 UNTESTED = 1.7  # quantile of intervals before there are networks to test them on
 
@@ -100,7 +101,7 @@ class Composition:
         self._process: GaussianProcess | None = None
         self._noise = float(ratio.std()) if len(ratio) > 1 else 0.0
         self._centre, self._scale = 0.0, self._noise or 1.0
-        self._quantiles = (-UNTESTED, UNTESTED)
+        self._quantile = UNTESTED
         if len(cost) < FEWEST:
             return self
         self._centre = float(np.median(ratio))
@@ -109,7 +110,8 @@ class Composition:
         tuned = (state or {}).get("theta", ())
         theta = np.asarray(tuned) if len(tuned) == x.shape[1] + SCALARS else None
         self._process = repeatable(x, target, noise, theta)
-        self._quantiles = self._tested(x, target, noise)
+        kept = (state or {}).get("quantile") if theta is not None else None
+        self._quantile = float(kept) if kept else self._tested(x, target, noise)
         return self
 
     def predict(self, found: Sums) -> Prediction:
@@ -121,28 +123,29 @@ class Composition:
             x = found.x[:, : self._used]
             ratio = self._centre + self._scale * self._process.predict(x)
             deviation = self._scale * self._process.deviation(x, _noise(found))
-        low, high = self._quantiles
-        mean = found.total * np.exp(ratio)
-        return Prediction(mean=mean, low=mean * np.exp(low * deviation), high=mean * np.exp(high * deviation))
+        mean, factor = found.total * np.exp(ratio), np.exp(self._quantile * deviation)
+        return Prediction(mean=mean, low=mean / factor, high=mean * factor)
 
     def state(self) -> dict[str, Any]:
-        """Hyperparameters, for `fit` on the same networks."""
+        """Hyperparameters and the quantile of the intervals, for `fit` on the same networks."""
         theta = None if self._process is None else self._process.theta
-        return {} if theta is None else {"theta": theta.tolist()}
+        return {} if theta is None else {"theta": theta.tolist(), "quantile": self._quantile}
 
-    def _tested(self, x: np.ndarray, target: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
-        """Quantiles of the errors out of fold in units of the deviation that was expected there."""
+    def _tested(self, x: np.ndarray, target: np.ndarray, noise: np.ndarray) -> float:
+        """90 % quantile of the errors' size out of fold in units of the deviation that was expected there.
+
+        Few networks tune a process too well to themselves, so each fold tunes its own.
+        """
         assert self._process is not None
-        n = len(target)
+        n, theta = len(target), None if len(target) < MANY else self._process.theta
         folds = np.random.default_rng(0).permutation(n) % min(FOLDS, n)
         z = np.empty(n)
         for fold in np.unique(folds):
             inside, held = folds != fold, folds == fold
-            process = repeatable(x[inside], target[inside], noise[inside], self._process.theta)
+            process = repeatable(x[inside], target[inside], noise[inside], theta)
             z[held] = (target[held] - process.predict(x[held])) / process.deviation(x[held], noise[held])
-        tail = (1 - CONFIDENCE) / 2
-        outer = min(1.0, np.ceil((1 - tail) * (n + 1)) / n)
-        return min(float(np.quantile(z, 1 - outer)), 0.0), max(float(np.quantile(z, outer)), 0.0)
+        outer = min(1.0, np.ceil(CONFIDENCE * (n + 1)) / n)
+        return float(np.quantile(np.abs(z), outer))
 
 
 def _noise(found: Sums) -> np.ndarray:

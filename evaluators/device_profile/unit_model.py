@@ -1,8 +1,8 @@
 """Milliseconds of units, learnt from measured ones: a rough law for all, and for each family what that law misses.
 
 The law is a ridge regression of the logarithm on costs and sizes, their products, and the part. A family, such as all
-softmax mixers, has a Gaussian process on what is left, in its own sizes and parameters and in what the law says. A unit
-that was measured itself is what was measured.
+softmax mixers, has a Gaussian process on what is left, in its own sizes and parameters and in what the law says. For two
+mixers that share the heads the law is what each takes alone, by its share. A unit that was measured is as measured.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from evaluators.device_profile.features import GENERAL, features, matrix
-from evaluators.device_profile.units import Unit
+from evaluators.device_profile.units import SHARED_HEADS, Unit
 from evaluators.prediction.gaussian_process import GaussianProcess, repeatable
 from evaluators.prediction.ridge import Ridge
 
@@ -65,18 +65,21 @@ class UnitModel:
         self.known = dict(zip(units, ms.tolist(), strict=True))
         logs, x = np.log(ms), law_features(units)
         self._law, law = Ridge.fit(x, logs), _held_out(x, logs)
-        error = logs - law
-        self._law_deviation = max(UNKNOWN, float(error.std()))
-        self._families = {}
-        for name, rows in by_family(units).items():
+        self._law_deviation = max(UNKNOWN, float((logs - law).std()))
+        self._families: dict[str, Family] = {}
+        families = by_family(units)
+        for name in sorted(families, key=lambda name: name == SHARED_HEADS):  # which rests on all others
+            rows = families[name]
+            if name == SHARED_HEADS:
+                law[rows] = self._shared([units[i] for i in rows])
             if len(rows) >= FEWEST:
-                tuned = (state or {}).get(name)
-                self._families[name] = _fit_family([units[i] for i in rows], law[rows], error[rows], tuned)
+                tuned, missed = (state or {}).get(name), logs[rows] - law[rows]
+                self._families[name] = _fit_family([units[i] for i in rows], law[rows], missed, tuned)
         return self
 
     def predict(self, units: Sequence[Unit]) -> tuple[np.ndarray, np.ndarray]:
         """(milliseconds, standard deviation of their logarithm), each (n,)."""
-        logs = self._law.predict(law_features(units))
+        logs = self._first_guess(units)
         deviation = np.full(len(units), self._law_deviation)
         for name, rows in by_family(units).items():
             family = self._families.get(name)
@@ -88,6 +91,19 @@ class UnitModel:
         for i in [i for i, unit in enumerate(units) if unit in self.known]:
             logs[i], deviation[i] = np.log(self.known[units[i]]), self._noise(units[i].family)
         return np.exp(logs), deviation
+
+    def _first_guess(self, units: Sequence[Unit]) -> np.ndarray:
+        """(n,) logarithms by the law; of two mixers that share the heads, by what each would take alone."""
+        logs = self._law.predict(law_features(units))
+        rows = by_family(units).get(SHARED_HEADS)
+        if rows is not None:
+            logs[rows] = self._shared([units[i] for i in rows])
+        return logs
+
+    def _shared(self, units: Sequence[Unit]) -> np.ndarray:
+        shares, first, second = zip(*(unit.alone() for unit in units), strict=True)
+        share = np.array(shares)
+        return np.log(share * self.predict(first)[0] + (1 - share) * self.predict(second)[0])
 
     def _noise(self, family: str) -> float:
         """Of a measurement; where a family has too few, as in the others."""

@@ -17,6 +17,7 @@ from search_spaces.mixers.base import shared_heads
 from search_spaces.parts import LOCALS, out_norm
 from search_spaces.plan import Plan, StagePlan, exchanges
 
+SHARED_HEADS = "mixer headmix"  # the family of all pairs of mixers that share the heads
 Words = tuple[tuple[str, Atom], ...]
 Numbers = tuple[tuple[str, float], ...]
 
@@ -58,8 +59,16 @@ class Unit:
     def family(self) -> str:
         """Units of a family differ in sizes and parameters only, such as `mixer softmax`."""
         if "mixer_b" in dict(self.atoms):
-            return "mixer headmix"
+            return SHARED_HEADS
         return f"{self.part} {self.atoms[0][1].kind}" if self.atoms else self.part
+
+    def alone(self) -> tuple[float, "Unit", "Unit"]:
+        """Of two mixers that share the heads: the first one's share, and each with all heads for itself."""
+        atoms, sizes = dict(self.atoms), dict(self.numbers)
+        share = sizes.pop("first") / sizes["heads"]
+        numbers, norm = tuple(sizes.items()), atoms["norm"]
+        a, b = (Unit(self.part, (("mixer", atoms[name]), ("norm", norm)), numbers) for name in ("mixer", "mixer_b"))
+        return share, a, b
 
 
 class Placed(NamedTuple):
