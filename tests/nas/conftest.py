@@ -71,7 +71,7 @@ class FakeProfile:
 
 
 @pytest.fixture
-def fake_profiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def fake_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Writes the files of such profiles; reading and making profiles knows these alone."""
 
     def read(path: Path, *, asked: Conditions | None = None, force: bool = False) -> FakeProfile:
@@ -101,6 +101,7 @@ def fake_profiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         module = types.ModuleType(f"{package}.{name}")
         module.__dict__.update(parts)
         monkeypatch.setitem(sys.modules, f"{package}.{name}", module)
+    monkeypatch.setattr("nas.profiles.lease_path", lambda device: tmp_path / "lease")  # nobody else's measurement
     if package not in sys.modules:
         monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
 
