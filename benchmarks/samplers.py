@@ -8,6 +8,7 @@ an existing log only what is missing is run, and the tables printed at the end a
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def read_log(path: Path) -> set[tuple[str, str, int]]:
 
 
 def summary(path: Path, marks: list[int]) -> str:
-    """Two tables: mean and deviation per sampler over everything, and the mean of each device."""
+    """Tables: mean and deviation per sampler over everything, then the means of each device."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     frame = pd.DataFrame([{**r, **{m: r["shares"].get(str(m)) for m in marks}} for r in rows])
     groups = frame.groupby("sampler", sort=False)
@@ -93,16 +94,20 @@ def summary(path: Path, marks: list[int]) -> str:
     means = groups[marks].mean()
     lines = ["| sampler | " + " | ".join(map(str, marks)) + " | s a search |", "|---" * (len(marks) + 2) + "|"]
     for name in means.sort_values(marks[-1]).index:
-        cells = (f"{means.loc[name, m]:.3f} ± {spread.loc[name, m]:.3f}" for m in marks)
+        cells = (_cell(means.loc[name, m], spread.loc[name, m]) for m in marks)
         lines.append(f"| {name} | {' | '.join(cells)} | {groups['seconds'].mean()[name]:.1f} |")
     return "\n".join([*lines, "", by_device(frame, marks)])
 
 
+def _cell(mean: float, deviation: float) -> str:
+    """Empty where no search went that far."""
+    return "" if math.isnan(mean) else f"{mean:.3f} ± {deviation:.3f}"
+
+
 def by_device(frame: pd.DataFrame, marks: list[int]) -> str:
-    """Means per device at the mark nearest to 50 trials, beside the best peer at the last mark."""
-    early = min(marks, key=lambda m: abs(m - 50))
-    table = frame.pivot_table(index="device", columns="sampler", values=early, sort=False).round(3)
-    return f"after {early} trials:\n" + table.to_string()
+    """Means per device after every number of trials; the deviations are those between seeds, averaged over devices."""
+    tables = {m: frame.pivot_table(index="device", columns="sampler", values=m, sort=False) for m in marks}
+    return "\n\n".join(f"after {m} trials:\n{table.round(3).to_string()}" for m, table in tables.items())
 
 
 if __name__ == "__main__":
