@@ -1,8 +1,8 @@
 """Milliseconds of units, learnt from measured ones: a rough law for all, and for each family what that law misses.
 
 The law is a ridge regression of the logarithm on costs and sizes, their products, and the part. A family, such as all
-softmax mixers, has a Gaussian process on what is left, in its own sizes and parameters and in what the law says. For two
-mixers that share the heads the law is what each takes alone, by its share. A unit that was measured is as measured.
+softmax mixers, has a Gaussian process on what is left, in its own sizes and parameters and in what the law says. For
+two mixers that share the heads the law is what each takes alone, by its share. A unit that was measured is as measured.
 """
 
 from collections import defaultdict
