@@ -78,7 +78,7 @@ def made_up(space: Space, count: int) -> list[Trial]:
                 code=code,
                 values={**known, **guessed},
                 finished=float(number),
-            )  # fmt: skip
+            )
         )
     return found
 

@@ -5,7 +5,10 @@ import inspect
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+FAR = 9.0  # beyond the map there is nothing more to read
 
 
 class Layer(nn.Module):
@@ -59,6 +62,15 @@ def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 def to_tokens(x: Tensor) -> Tensor:
     """Feature map (B, C, H, W) -> patch tokens (B, N, C) in row order."""
     return x.flatten(2).transpose(1, 2)
+
+
+def read_at(x: Tensor, places: Tensor, **how: Any) -> Tensor:
+    """grid_sample of x (B, C, H, W) at places (B, h, w, 2), where -1 and 1 are the map's edges.
+
+    In a training that diverges places are no numbers. PyTorch reads foreign memory then and dies; here they become the
+    middle of the map.
+    """
+    return F.grid_sample(x, places.nan_to_num(0.0).clamp(-FAR, FAR), **how)
 
 
 def add_on_map(x: Tensor, grid: tuple[int, int], convolution: nn.Module) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost
-from search_spaces.layer import to_map, to_tokens
+from search_spaces.layer import read_at, to_map, to_tokens
 from search_spaces.parts import DOWNSAMPLERS, DownSampler, Grid
 
 
@@ -50,7 +50,7 @@ class DeformableMerging(DownSampler):
         rows, columns = (self.taps + offsets.float().unflatten(1, (-1, 2))).unbind(2)  # (B, k², h, w) each
         h, w = self.grid_in
         where = torch.stack([(2 * columns + 1) / w - 1, (2 * rows + 1) / h - 1], dim=4)  # -1 and 1: the map's edges
-        seen = F.grid_sample(x.float(), where.flatten(1, 2), align_corners=False)  # (B, C, k²·h, w)
+        seen = read_at(x.float(), where.flatten(1, 2), align_corners=False)  # (B, C, k²·h, w)
         return seen.unflatten(2, rows.shape[1:3]).flatten(1, 2).flatten(2).transpose(1, 2)
 
     @classmethod

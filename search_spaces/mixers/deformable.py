@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer, split_heads, to_map, to_tokens
+from search_spaces.layer import Layer, read_at, split_heads, to_map, to_tokens
 from search_spaces.mixers.base import MIXERS, Grid, Mixer
 from search_spaces.mixers.softmax import LONGEST
 from search_spaces.taxonomy import About
@@ -150,7 +150,7 @@ class SamplingPoints(Layer):
 
     def sample(self, x: Tensor, points: Tensor) -> Tensor:
         """(B, C, H, W) read bilinearly at the points -> (B, C, H', W')."""
-        read = F.grid_sample(self._grouped(x).float(), points, **sampling(self.published))
+        read = read_at(self._grouped(x).float(), points, **sampling(self.published))
         return read.unflatten(0, (-1, self.groups)).flatten(1, 2).to(x.dtype)
 
     def _grouped(self, x: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class SampledTable(Layer):
         points = (points * self.factor).flatten(1, 2)
         places = (self.queries * self.factor).unsqueeze(1) - points.unsqueeze(1)  # (B·G, N, M, 2)
         table = self.weight.float().unflatten(0, (self.groups, -1)).repeat(points.shape[0] // self.groups, 1, 1, 1)
-        bias = F.grid_sample(table, places, **sampling(self.published))
+        bias = read_at(table, places, **sampling(self.published))
         return bias.unflatten(0, (-1, self.groups)).flatten(1, 2)
 
 

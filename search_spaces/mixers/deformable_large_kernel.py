@@ -3,12 +3,11 @@
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces import costs
 from search_spaces.costs import Cost, Shape
-from search_spaces.layer import Layer
+from search_spaces.layer import Layer, read_at
 from search_spaces.mixers.base import MIXERS, Grid
 from search_spaces.mixers.large_kernel import DILATION, KERNEL, LargeKernelAttention, kernel_sides
 from search_spaces.taxonomy import About
@@ -92,7 +91,7 @@ class DeformableDepthwise(Layer):
         rows, columns = places.unbind(2)
         h, w = self.grid
         where = torch.stack([(2 * columns + 1) / w - 1, (2 * rows + 1) / h - 1], dim=4)  # -1 and 1: the map's edges
-        seen = F.grid_sample(x.float(), where.flatten(1, 2), align_corners=False)  # (B, C, k²·H, W)
+        seen = read_at(x.float(), where.flatten(1, 2), align_corners=False)  # (B, C, k²·H, W)
         return seen.flatten(2).unflatten(2, (-1, h * w))
 
 

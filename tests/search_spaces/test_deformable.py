@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.genotype import Atom, Genotype, Stage
 from search_spaces.costs import Shape
@@ -127,3 +127,16 @@ def test_references_and_biases_are_named() -> None:
         DeformableAttention(16, 4, (8, 8), bias="log")
     with pytest.raises(ValueError, match="centred or published"):
         DeformableAttention(16, 4, (8, 8), reference="official")
+
+
+@pytest.mark.parametrize("kind", ["deformable(groups=1, reduction=2)", "deformable_large_kernel"])
+def test_a_training_that_diverges_does_not_end_the_process(kind: str) -> None:
+    stage = Stage(width=16, depth=2, head_dim=8, a=Atom.parse(kind))
+    genotype = Genotype(topology="plain", stem=Atom("patch", size=2), position=Atom("conditional"), stages=(stage,))
+    network = build(genotype, image_size=16, in_chans=1, classes=3)
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, float("nan"))
+    for _ in range(3):
+        loss = F.cross_entropy(network(torch.randn(4, 1, 16, 16)), torch.zeros(4, dtype=torch.long))
+        loss.backward()
+    assert loss.isnan()
