@@ -10,7 +10,7 @@ from evaluators.device_profile.profile import DeviceProfile, Estimate, subjects_
 from evaluators.device_profile.profile_file import read_content, read_profile
 from evaluators.device_profile.profiling import Order, make_profile
 from evaluators.device_profile.region import Area, Region
-from evaluators.latency.conditions import Conditions, conditions_here
+from evaluators.latency.conditions import DTYPES, RUNTIMES, Conditions, conditions_here
 from evaluators.latency.lease import DeviceLease
 from evaluators.latency.runtimes import check_runnable
 from nas.campaign import check_names, load_campaign
@@ -50,10 +50,10 @@ def profile_device(
 
     Raises UserError for what the user can mend. Waits until no campaign uses the device.
     """
+    if not LEAST_MINUTES <= minutes < float("inf"):
+        raise UserError(f"--minutes: {minutes:g} is out of range; give at least {LEAST_MINUTES:g}, to learn something")
     check_choices(device, runtime, dtype, 60 * minutes, watts)
     _check_output(output)
-    if minutes < LEAST_MINUTES:
-        raise UserError(f"--minutes: {minutes:g} is too little to learn anything; give at least {LEAST_MINUTES:g}")
     device, region = resolve_device(device), _region(spaces, image_sizes, campaign)
     conditions = conditions_here(
         device, image_size=region.areas[0].image_sizes[0], in_chans=region.in_chans[0], batch=batch, threads=threads,
@@ -124,6 +124,7 @@ def predict_configs(
 
     Raises UserError when it is for something else, or an image lies outside its region, unless `force` is given.
     """
+    check_choices(device or "auto", runtime or RUNTIMES[0], dtype or DTYPES[0], LEAST_MINUTES, None)
     wanted = {"runtime": runtime, "dtype": dtype, "batch": batch, "threads": threads}
     found = _profile_for(profile, device, {k: v for k, v in wanted.items() if v is not None}, force)
     rows = [_prediction(found, config, profile, force) for config in configs]
