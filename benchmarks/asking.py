@@ -67,19 +67,11 @@ def made_up(space: Space, count: int) -> list[Trial]:
             "accuracy": 0.5 + 0.1 * np.log(known["macs_g"] + 1e-3) + 0.02 * rng.normal(),
             "latency_ms": 1 + 10 * known["macs_g"] * np.exp(0.1 * rng.normal()),
         }
-        found.append(
-            Trial(
-                number=number,
-                kind="search",
-                name=f"trial {number}",
-                state="complete",
-                genotype=genotype,
-                hash=genotype.hash(),
-                code=code,
-                values={**known, **guessed},
-                finished=float(number),
-            )
-        )
+        trial = Trial(
+            number=number, kind="search", name=f"trial {number}", state="complete", genotype=genotype,
+            hash=genotype.hash(), code=code, values={**known, **guessed}, finished=float(number),
+        )  # fmt: skip
+        found.append(trial)
     return found
 
 
