@@ -40,6 +40,8 @@ class Run:
     seconds: float = 0.0  # wall time spent, all sessions together
     test_accuracy: dict[int, float] = field(default_factory=dict)  # trial number -> accuracy on the test split
     notes: tuple[str, ...] = ()
+    chances: dict[int, float] = field(default_factory=dict)  # trial number -> of ending on the front, when it was cut
+    checked: frozenset[int] = frozenset()  # trials cut short and finished after all, to check the chances
 
     def searched(self) -> list[Trial]:
         return [t for t in self.trials if t.kind == "search"]
@@ -100,4 +102,6 @@ def run_from_history(folder: Path, history: History, campaign: "Campaign | None"
         seconds=history.seconds,
         test_accuracy=dict(history.test_accuracy),
         notes=tuple(history.notes),
+        chances=dict(history.chances),
+        checked=frozenset(history.checked),
     )

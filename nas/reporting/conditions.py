@@ -14,6 +14,7 @@ SHOWN = (
     "sampler",
     "budget",
     "training",
+    "fidelity",
     "latency",
     "execution",
     "seed",
