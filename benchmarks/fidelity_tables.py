@@ -35,7 +35,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def from_run(folder: Path) -> pd.DataFrame:
-    """The trials that were trained in full, with the costs as they were known while it searched."""
+    """The trials that were trained in full, with the costs as they were while it searched, its objectives first."""
     events = [e for e in read_journal(folder / "journal.jsonl") if e["event"] != "remeasured"]
     history = replay(events)
     epochs = history.campaign["training"]["epochs"]
@@ -45,7 +45,8 @@ def from_run(folder: Path) -> pd.DataFrame:
         | {"trial": t.number, "epoch": p.epoch, "accuracy": p.accuracy}
         for t in done for p in t.curve
     ]  # fmt: skip
-    return pd.DataFrame(records)
+    table = pd.DataFrame(records)
+    return table[sorted(table, key=lambda name: name not in history.campaign["objectives"])]
 
 
 def synthetic(trials: int = 150, epochs: int = 20, seed: int = 0) -> pd.DataFrame:

@@ -48,6 +48,7 @@ class Loop:
         self._checks: deque[int] | None = None  # trials to finish in the end; None before the end
         self._begun = time.monotonic()
         self._before = self.history.seconds
+        self._sweep()
 
     # -- what an executor asks ------------------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ class Loop:
             return self._resume(paused)
         candidate = self._propose()
         if candidate is None:
-            return None
+            return self._resume_any()
         number = self._next_number()
         return self._start(
             "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known
@@ -219,11 +220,24 @@ class Loop:
         self.record("resumed", trial=number, anew=kept is None or not (self.folder / kept).is_file())
         return self._job(self.history.trials[number])
 
+    def _resume_any(self) -> Job | None:
+        """Where nothing new is left to try, what was paused deserves the rest of the budget: the furthest first."""
+        paused = [t for t in self.history.trials.values() if t.state == "paused"]
+        best = max(paused, key=lambda t: (len(t.curve), self.history.chances.get(t.number, 0.0)), default=None)
+        return None if best is None else self._resume(best.number)
+
     def _until(self, trial: Trial) -> int | None:
         """The epoch of the rung that a job of this trial ends at; None for the end of the schedule."""
         if trial.kind == "reference" or trial.number in self.history.checked:
             return None
         return self.rule.next_rung(len(trial.curve))
+
+    def _sweep(self) -> None:
+        """States that a killed process left behind and nothing in the record points at."""
+        kept = {t.training_state for t in self.history.trials.values()}
+        for path in (self.folder / "checkpoints").glob("*.state.safetensors*"):
+            if f"checkpoints/{path.name}" not in kept:
+                path.unlink()
 
     def _drop_state(self, job: Job) -> None:
         """What the job went on from, once the record holds what came of it."""

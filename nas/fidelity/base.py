@@ -55,6 +55,11 @@ class Rule(ABC):
         """Number of each partly trained trial -> probability that it ends on the front; absent where unknown."""
         return chances(trials, asked, self.objectives, self.epochs)
 
+    def hopeful(self, trials: Sequence[Trial], asked: Sequence[Trial]) -> list[Trial]:
+        """Those whose chance is not known to be below the threshold: their optimistic bound reaches the front."""
+        found = self.chances(trials, asked) if asked else {}
+        return [t for t in asked if found.get(t.number, 1.0) >= self.threshold]
+
 
 def make_rule(name: str, objectives: Sequence[Objective], epochs: int, **settings: object) -> Rule:
     """A rule by name; settings are `rungs`, `keep`, `threshold` and `startup`."""

@@ -1,7 +1,8 @@
 """Asynchronous successive halving (Li et al., MLSys 2020, arXiv 1810.05934) on the order of several objectives.
 
 The order within a rung is that of non-dominated rank, then of the hypervolume that a member alone contributes to its
-rank. Accuracy is that at the rung, for all alike; costs are known, so they are final from the start.
+rank. Accuracy is that at the rung, for all alike; costs are known, so they are final from the start. Once enough trials
+have ended for a forecast, those that it leaves no hope of the front wait whatever their place.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,16 @@ from nas.trial import Trial
 
 @RULES.register("halving")
 class HalvingRule(Rule):
-    """The best `keep` share of all trials that have reached a rung goes on; the rest waits there."""
+    """The best `keep` share of the trials at a rung goes on, unless beaten beyond hope; the rest waits there."""
 
     def decide(self, trials: Sequence[Trial], trial: Trial) -> Decision:
-        return "continue" if trial.number in self.promoted(trials, len(trial.curve)) else "pause"
+        if trial.number not in self.promoted(trials, len(trial.curve)):
+            return "pause"
+        return "continue" if self.hopeful(trials, [trial]) else "pause"
 
     def resume(self, trials: Sequence[Trial]) -> int | None:
-        paused = {t.number: len(t.curve) for t in trials if t.state == "paused"}
+        waiting = [t for t in trials if t.state == "paused"]
+        paused = {t.number: len(t.curve) for t in self.hopeful(trials, waiting)}
         for rung in sorted(set(paused.values()), reverse=True):
             found = next((n for n in self.promoted(trials, rung) if paused.get(n) == rung), None)
             if found is not None:

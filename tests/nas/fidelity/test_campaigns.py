@@ -18,6 +18,7 @@ from nas.fidelity.risk import risk
 from nas.journal import read_journal
 from nas.run import load_run
 from nas.session import search
+from search_spaces.vit import make_space
 
 HALVING = {"name": "halving", "keep": 0.4, "check": 0.1}
 EXTRAPOLATION = {"name": "extrapolation", "startup": 10, "check": 0.2, "threshold": 0.2}
@@ -152,6 +153,16 @@ def test_the_check_finishes_its_share_and_compares_it_with_what_was_expected(cam
     assert found.found == len(run.checked & {t.number for t in run.front()})
     assert 0 <= found.expected_checked <= found.expected <= found.cut
     assert found.stated == found.cut
+
+
+def test_where_the_space_is_exhausted_what_was_paused_is_trained_to_the_end(campaign_of, tmp_path):
+    space = make_space("vit_small", image_size=8, in_chans=1, classes=10)
+    fixed = {d.name: d.choices[0] for d in space.dimensions if d.name != "plain.depth"}
+    wanted = {"topology": "plain", "position": "learned", "plain.mixer_a": "softmax", "plain.mixer_b": "same"}
+    fixed |= {k: v for k, v in wanted.items() if k in fixed}
+    run = run_curves(campaign_of(HALVING, 500, space={"name": "vit_small", "fix": fixed}), tmp_path)
+    assert any("exhausted" in note for note in run.notes)
+    assert {t.state for t in run.searched()} == {"complete"}
 
 
 def test_a_larger_budget_goes_on_with_what_was_paused(campaign_of, tmp_path):

@@ -78,6 +78,15 @@ def test_halving_compares_accuracies_at_the_same_epoch_only(make_trial):
     assert rule("halving", keep=0.3).decide([*ahead, early], early) == "continue"
 
 
+def test_halving_lets_wait_what_cannot_reach_the_front_any_more(history, make_trial):
+    beaten = make_trial(50, 0.8, 0.09, until=10)
+    trials = [*history, beaten, make_trial(51, 0.52, 0.1, until=10)]
+    assert chances(trials, [beaten], OBJECTIVES, 20)[50] < 0.05
+    assert rule("halving", keep=0.98, threshold=1e-12).decide(trials, beaten) == "continue"
+    assert rule("halving", keep=0.98).decide(trials, beaten) == "pause"
+    assert rule("halving", keep=0.98).resume(trials) is None
+
+
 def test_promotion_goes_by_rank_and_then_by_the_volume_that_a_row_alone_adds():
     table = np.random.default_rng(1).random((12, 3))
     order = promotion_order(table)
