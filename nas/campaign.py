@@ -25,6 +25,7 @@ from nas.settings import (
     Budget,
     DataSettings,
     ExecutionSettings,
+    FidelitySettings,
     LatencySection,
     Names,
     SamplerSettings,
@@ -78,6 +79,9 @@ class Campaign(Section):
     sampler: SamplerSettings = Field(default=SamplerSettings(), description="a mapping with name, startup, population")
     budget: Budget = Field(default=Budget(), description="a mapping with trials, minutes")
     training: TrainingSettings = Field(default=TrainingSettings(), description="a mapping with epochs, lr, ...")
+    fidelity: FidelitySettings = Field(
+        default=FidelitySettings(), description="a mapping with name, rungs, keep, threshold, startup, check"
+    )
     latency: LatencySection = Field(default=LatencySection(), description="a mapping with batch, threads, rounds, ...")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="a mapping with workers, cpus, ...")
     references: Names = Field(default=(), description="a list of names from the zoo")
@@ -293,12 +297,14 @@ def _is_name(source: str) -> bool:
 def _check_registered(campaign: Campaign) -> None:
     from evaluators.augment import AUGMENTATIONS
     from evaluators.data import DATASETS
+    from nas.fidelity import RULES
     from nas.samplers import SAMPLERS
     from search_spaces.vit import SPACES
     from search_spaces.zoo import ZOO
 
     _check_name("space.name", "space", campaign.space.name, SPACES)
     _check_name("sampler.name", "sampler", campaign.sampler.name, SAMPLERS)
+    _check_name("fidelity.name", "rule", campaign.fidelity.name, RULES)
     for name in campaign.references:
         _check_name("references", "network", name, ZOO)
     for name in campaign.training.augment:

@@ -234,7 +234,7 @@ def sample(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="spaces|mechanisms|samplers|evaluators|datasets|zoo")],
+    what: Annotated[str, typer.Argument(metavar="spaces|mechanisms|samplers|rules|evaluators|datasets|zoo")],
     as_json: Json = False,
 ) -> None:
     """What there is to choose from."""

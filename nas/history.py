@@ -19,6 +19,8 @@ class History:
     again: dict[tuple[int, str], list[dict[str, Any]]] = field(default_factory=dict)  # (trial, device) -> sessions
     reference_ms: dict[str, float | None] = field(default_factory=dict)  # device -> the first session's reference
     test_accuracy: dict[int, float] = field(default_factory=dict)
+    chances: dict[int, float] = field(default_factory=dict)  # trial -> of ending on the front, said at its last rung
+    checked: set[int] = field(default_factory=set)  # trials cut short that are finished to check these chances
     campaign: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)  # metric -> measured over predicted
@@ -68,13 +70,32 @@ class History:
 
     def _on_finished(self, event: Event) -> None:
         outcome = outcome_from_json(event["outcome"])
-        trial = self.trials[event["trial"]]
+        trial = joined(self.trials[event["trial"]], outcome)
         self.trials[event["trial"]] = replace(
-            trial, state=outcome.state, values={**trial.values, **outcome.values},
-            intervals={**trial.intervals, **outcome.intervals}, curve=outcome.curve, seconds=outcome.seconds,
-            notes=trial.notes + outcome.notes, error=outcome.error, checkpoint=outcome.checkpoint,
-            joules=outcome.joules, finished=event["at"],
+            trial, error=outcome.error, checkpoint=outcome.checkpoint, training_state=None, finished=event["at"]
         )  # fmt: skip
+
+    def _on_paused(self, event: Event) -> None:
+        """At a rung, with the state of the training kept."""
+        outcome = outcome_from_json(event["outcome"])
+        trial = joined(self.trials[event["trial"]], outcome)
+        self.trials[event["trial"]] = replace(trial, training_state=outcome.checkpoint, finished=event["at"])
+
+    def _on_judged(self, event: Event) -> None:
+        number = event["trial"]
+        if event["chance"] is not None:
+            self.chances[number] = event["chance"]
+        if event["decision"] == "stop":
+            self.trials[number] = replace(self.trials[number], state="stopped")
+
+    def _on_resumed(self, event: Event) -> None:
+        """anew: from the first epoch, since the state of the training is gone."""
+        trial = replace(self.trials[event["trial"]], state="running", finished=None)
+        self.trials[event["trial"]] = replace(trial, curve=(), training_state=None) if event["anew"] else trial
+
+    def _on_assessed(self, event: Event) -> None:
+        self.chances |= {int(number): chance for number, chance in event["chances"].items()}
+        self.checked |= set(event["checked"])
 
     def _on_remeasured(self, event: Event) -> None:
         """A measurement beside the other contenders; all of one device are taken together."""
@@ -120,6 +141,18 @@ def replay(events: list[Event]) -> History:
     for event in events:
         history.apply(event)
     return history
+
+
+def joined(trial: Trial, outcome: Outcome) -> Trial:
+    """A trial and what one more job found out about it."""
+    seconds = {k: trial.seconds.get(k, 0.0) + outcome.seconds.get(k, 0.0) for k in trial.seconds | outcome.seconds}
+    counted = [j for j in (trial.joules, outcome.joules) if j is not None]
+    return replace(
+        trial, state=outcome.state, values={**trial.values, **outcome.values},
+        intervals={**trial.intervals, **outcome.intervals}, curve=trial.curve + outcome.curve,
+        seconds={k: round(v, 4) for k, v in seconds.items()}, notes=tuple(dict.fromkeys(trial.notes + outcome.notes)),
+        joules=sum(counted) if counted else None,
+    )  # fmt: skip
 
 
 def outcome_from_json(data: dict[str, Any]) -> Outcome:

@@ -1,4 +1,4 @@
-"""What there is to choose from: spaces, mechanisms, samplers, evaluators, data sets, published networks."""
+"""What there is to choose from: spaces, mechanisms, samplers, rules, evaluators, data sets, published networks."""
 
 import re
 from collections.abc import Callable
@@ -46,6 +46,13 @@ def list_samplers() -> Rows:
     return [{"name": n, "about": _doc(s)} for n, s in SAMPLERS.items()]
 
 
+def list_rules() -> Rows:
+    """Of early stopping; `fidelity.name` in a campaign."""
+    from nas.fidelity import RULES
+
+    return [{"name": n, "about": _doc(r)} for n, r in RULES.items()]
+
+
 def list_evaluators() -> Rows:
     from evaluators.registry import EVALUATORS
 
@@ -91,6 +98,7 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "spaces": list_spaces,
     "mechanisms": list_mechanisms,
     "samplers": list_samplers,
+    "rules": list_rules,
     "evaluators": list_evaluators,
     "datasets": list_datasets,
     "zoo": list_zoo,

@@ -7,6 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nas.campaign import Campaign
+from nas.fidelity import Rule, make_rule
+from nas.fidelity.base import cut_short
+from nas.fidelity.risk import drawn
 from nas.genotype import Genotype
 from nas.history import History, replay
 from nas.journal import Journal
@@ -17,7 +20,7 @@ from nas.trial import Job, Outcome, Point, Trial
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
-Listener = Callable[[str, Trial], None]  # ("started" | "progressed" | "finished", trial)
+Listener = Callable[[str, Trial], None]  # ("started" | "progressed" | "paused" | "finished", trial)
 
 
 class Loop:
@@ -40,8 +43,12 @@ class Loop:
         self._again = deque(self.history.running())
         known = {t.name for t in self.history.trials.values() if t.kind == "reference"}
         self._references = deque(r for r in references if r[0] not in known)
+        self.rule = rule_of(campaign)
+        self._onward = deque[int]()  # trials that the rule lets go on at once
+        self._checks: deque[int] | None = None  # trials to finish in the end; None before the end
         self._begun = time.monotonic()
         self._before = self.history.seconds
+        self._sweep()
 
     # -- what an executor asks ------------------------------------------------------------------------------------
 
@@ -50,14 +57,21 @@ class Loop:
             trial = self._again.popleft()
             self.record("restarted", trial=trial.number)
             return self._job(self.history.trials[trial.number])
+        if self._checks is not None:
+            return self._resume(self._checks.popleft()) if self._checks else None
         if self.out_of_budget():
             return None
+        if self._onward:
+            return self._resume(self._onward.popleft())
         if self._references:
             name, genotype, known = self._references.popleft()
             return self._start("reference", name, genotype, genotype.hash(), {}, known)
+        paused = self.rule.resume(list(self.history.trials.values()))
+        if paused is not None:
+            return self._resume(paused)
         candidate = self._propose()
         if candidate is None:
-            return None
+            return self._resume_any()
         number = self._next_number()
         return self._start(
             "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known
@@ -70,9 +84,19 @@ class Loop:
         self._tell("progressed", self.history.trials[job.trial])
 
     def finished(self, job: Job, outcome: Outcome) -> None:
+        if outcome.state == "paused":
+            self.record("paused", trial=job.trial, outcome=outcome)
+            self._drop_state(job)
+            self._judge(self.history.trials[job.trial])
+            return
         self.record("finished", trial=job.trial, outcome=outcome)
+        self._drop_state(job)
         self._drop_checkpoints()
         self._tell("finished", self.history.trials[job.trial])
+
+    def waiting(self) -> bool:
+        """A trial on its way to a rung may go on from there when the space has no new ones."""
+        return self._checks is None and not self.out_of_budget() and any(map(self._until, self.history.running()))
 
     # -- budget ---------------------------------------------------------------------------------------------------
 
@@ -81,16 +105,41 @@ class Loop:
         return self._before + time.monotonic() - self._begun
 
     def out_of_budget(self) -> bool:
-        budget = self.campaign.budget
-        return self.spent_trials() >= budget.trials or self.elapsed() >= 60 * budget.minutes
+        """Whether nothing more may start. What the check in the end takes of trials and time is set aside."""
+        budget, spent, reserved = self.campaign.budget, self.spent_trials(), self._reserved()
+        return (
+            spent + reserved >= budget.trials - 1e-9
+            or self.elapsed() * (1 + reserved / max(spent, 1.0)) >= 60 * budget.minutes
+        )
 
-    def spent_trials(self) -> int:
-        """Search trials that count: those rejected by a measured constraint before training do not."""
-        return sum(1 for t in self.history.trials.values() if t.kind == "search" and not untrained(t))
+    def spent_trials(self) -> float:
+        """Whole schedules trained by search trials: one for each, less for one that was cut short, and what is running.
+
+        Those rejected by a measured constraint before training do not count.
+        """
+        return sum(self._share(t) for t in self.history.trials.values() if t.kind == "search")
+
+    def ended_trials(self) -> float:
+        """The same without what is running."""
+        return self.spent_trials() - sum(self._share(t) for t in self.history.running() if t.kind == "search")
+
+    def _share(self, trial: Trial) -> float:
+        """Of a schedule; of a running trial with all that its job trains, of a failed one the whole."""
+        if untrained(trial):
+            return 0.0
+        cut = len(trial.curve) if trial.state in ("paused", "stopped") else None
+        until = self._until(trial) if trial.state == "running" else cut
+        return 1.0 if until is None else until / self.rule.epochs
+
+    def _reserved(self) -> float:
+        """Schedules that the check would take now."""
+        return sum(1 - self._share(self.history.trials[n]) for n in self._drawn())
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _propose(self) -> Candidate | None:
+        if self.exhausted is not None:
+            return None
         trials = list(self.history.trials.values())
         taken = {t.hash for t in trials if t.kind == "search"}
         refusals: list[Refusal] = []
@@ -126,8 +175,76 @@ class Loop:
         return Job(
             trial=trial.number, kind=trial.kind, name=trial.name, genotype=trial.genotype.to_json(), hash=trial.hash,
             seed=self.campaign.seed * 100_003 + trial.number,
-            latency=self.history.latencies.get((trial.hash, self.device)),
+            latency=self.history.latencies.get((trial.hash, self.device)), until=self._until(trial),
+            training_state=trial.training_state,
         )  # fmt: skip
+
+    # -- rungs ----------------------------------------------------------------------------------------------------
+
+    def open_check(self) -> int:
+        """Start nothing but the trials that are finished after all; how many they are.
+
+        What the rule expects of every trial that was cut short is recorded before any of them is finished.
+        """
+        trials = list(self.history.trials.values())
+        cut, self._checks = cut_short(trials), deque(self._drawn())
+        if cut:
+            chances = self.rule.chances(trials, cut)
+            self.record("assessed", chances=chances, checked=list(self._checks))
+        for trial in cut:
+            if trial.state == "stopped" and trial.number not in self._checks and trial.training_state:
+                (self.folder / trial.training_state).unlink(missing_ok=True)
+        return len(self._checks)
+
+    def _drawn(self) -> list[int]:
+        """Trials that were cut short and are to be finished."""
+        cut = {t.number for t in cut_short(list(self.history.trials.values()))}
+        return [
+            n for n in drawn(cut | self.history.checked, self.campaign.fidelity.check, self.campaign.seed) if n in cut
+        ]
+
+    def _judge(self, trial: Trial) -> None:
+        """At a rung. The chance is recorded with whatever decision the rule takes, since the report states it."""
+        trials = list(self.history.trials.values())
+        decision = self.rule.decide(trials, trial)
+        chance = self.rule.chances(trials, [trial]).get(trial.number)
+        self.record("judged", trial=trial.number, decision=decision, chance=chance)
+        if decision == "continue":
+            self._onward.append(trial.number)
+        else:
+            self._tell("paused", self.history.trials[trial.number])
+
+    def _resume(self, number: int) -> Job:
+        """From where the training stands, or from its first epoch where its state has been lost."""
+        kept = self.history.trials[number].training_state
+        self.record("resumed", trial=number, anew=kept is None or not (self.folder / kept).is_file())
+        return self._job(self.history.trials[number])
+
+    def _resume_any(self) -> Job | None:
+        """Where nothing new is left to try, what was paused deserves the rest of the budget: the furthest first."""
+        paused = [t for t in self.history.trials.values() if t.state == "paused"]
+        best = max(paused, key=lambda t: (len(t.curve), self.history.chances.get(t.number, 0.0)), default=None)
+        return None if best is None else self._resume(best.number)
+
+    def _until(self, trial: Trial) -> int | None:
+        """The epoch of the rung that a job of this trial ends at; None for the end of the schedule."""
+        if trial.kind == "reference" or trial.number in self.history.checked:
+            return None
+        return self.rule.next_rung(len(trial.curve))
+
+    def _sweep(self) -> None:
+        """States that a killed process left behind and nothing in the record points at."""
+        kept = {t.training_state for t in self.history.trials.values()}
+        for path in (self.folder / "checkpoints").glob("*.state.safetensors*"):
+            if f"checkpoints/{path.name}" not in kept:
+                path.unlink()
+
+    def _drop_state(self, job: Job) -> None:
+        """What the job went on from, once the record holds what came of it."""
+        if job.training_state is not None:
+            (self.folder / job.training_state).unlink(missing_ok=True)
+
+    # -- the record -----------------------------------------------------------------------------------------------
 
     def _next_number(self) -> int:
         return max(self.history.trials, default=-1) + 1
@@ -160,6 +277,12 @@ class Loop:
         for trial in self.history.trials.values():
             if trial.kind == "search" and trial.state != "running" and trial.checkpoint and trial.number not in kept:
                 (self.folder / trial.checkpoint).unlink(missing_ok=True)
+
+
+def rule_of(campaign: Campaign) -> Rule:
+    """The rule that the campaign names, with its settings."""
+    settings = campaign.fidelity.model_dump(exclude={"name", "check"})
+    return make_rule(campaign.fidelity.name, campaign.objective_list, campaign.training.epochs, **settings)
 
 
 def untrained(trial: Trial) -> bool:

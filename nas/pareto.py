@@ -26,6 +26,14 @@ def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
     return float(moocore.hypervolume(table, ref=np.asarray(reference, dtype=float))) if len(table) else 0.0
 
 
+def contributions(losses: np.ndarray) -> np.ndarray:
+    """(rows,) the volume that each row alone adds, bounded by `reference_point`; equal rows add nothing."""
+    table = _checked(losses)
+    if not len(table):
+        return np.zeros(0)
+    return np.asarray(moocore.hv_contributions(table, ref=reference_point(table)), dtype=float)
+
+
 def hypervolume_history(losses: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """(trials,) hypervolume after each row, in the order in which the rows were found."""
     table = _checked(losses)

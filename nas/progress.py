@@ -21,7 +21,7 @@ class SearchProgress:
         self.live = self.console.is_terminal and not quiet
         self.loop: Loop | None = None
         self._session_start = time.monotonic()
-        self._spent_before = 0
+        self._spent_before = 0.0
 
     def attach(self, loop: Loop) -> None:
         self.loop = loop
@@ -50,7 +50,7 @@ class SearchProgress:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def __call__(self, what: str, trial: Trial) -> None:
-        if what == "finished":
+        if what in ("finished", "paused"):
             self.say(self._line(trial))
         if self.live and self.loop is not None:
             self._refresh()
@@ -59,11 +59,20 @@ class SearchProgress:
         assert self.loop is not None
         numbers = "  ".join(f"{n}={trial.values[n]:.4g}" for n in self.loop.campaign.metrics if n in trial.values)
         seconds = (trial.finished or 0.0) - trial.started
-        where = f"[{self._done()}/{self.loop.campaign.budget.trials}, {self._left()} left]"
-        reason = f"  {trial.error}" if trial.error else ""
+        where = f"[{self._done():g}/{self.loop.campaign.budget.trials}, {self._left()} left]"
+        reason = f"  {trial.error}" if trial.error else self._rung_words(trial)
         return f"{where} {trial.name}: {trial.state}  {numbers}  {seconds:.1f} s  {trial.genotype}{reason}".replace(
             "[", r"\[", 1
         )
+
+    def _rung_words(self, trial: Trial) -> str:
+        """Where a trial was cut short, and what was expected of it."""
+        assert self.loop is not None
+        if trial.state not in ("paused", "stopped"):
+            return ""
+        point, chance = trial.curve[-1], self.loop.history.chances.get(trial.number)
+        front = "" if chance is None else f", {100 * chance:.0f} % chance of the front"
+        return f"  after {point.epoch} of {self.loop.rule.epochs} epochs at accuracy {point.accuracy:.4g}{front}"
 
     def _refresh(self) -> None:
         self._bar.update(self._task, completed=self._done(), status=self._status())
@@ -73,6 +82,7 @@ class SearchProgress:
         run = self.loop.run()
         running = sum(t.state == "running" for t in run.trials)
         failed = sum(t.state == "failed" for t in run.trials)
+        cut = sum(t.state in ("paused", "stopped") for t in run.trials)
         done = [t.values for t in run.complete()]
         if not done:
             return f"{self._left()} left, {running} running, {failed} failed"
@@ -80,13 +90,13 @@ class SearchProgress:
         volume = hypervolume(points, reference_point(points))
         best = max(v["accuracy"] for v in done)
         front = len(run.front())
-        found = f"best {best:.3f}, front {front}, {running} running, {failed} failed, volume {volume:.3g}"
+        found = f"best {best:.3f}, front {front}, {running} running"
+        found += (f", {cut} cut short" if cut else "") + f", {failed} failed, volume {volume:.3g}"
         return f"{self._left()} left, {found}"  # what matters most first: a narrow terminal cuts the end
 
-    def _done(self) -> int:
+    def _done(self) -> float:
         assert self.loop is not None
-        trials = self.loop.history.trials.values()
-        return self.loop.spent_trials() - sum(t.kind == "search" and t.state == "running" for t in trials)
+        return round(self.loop.ended_trials(), 2)
 
     def _left(self) -> str:
         """By the pace of this session and by the budget, whichever ends first."""

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from evaluators.data import Dataset, load_dataset
 from evaluators.proxy_training import ProxyTraining, Recipe, TrainingFailed, evaluate_accuracy
 from nas.architecture import ArchitectureConfig, Conditions, Measured, make_config, read_config, save_config
 from nas.environment import device_name
 from nas.errors import UserError
+from nas.state_file import read_state, write_state, write_tensors
 from nas.trial import Point
 
 WARMUP_SHARE = 0.05  # of the epochs
@@ -119,7 +117,7 @@ class _Session:
         for note in self.notes:
             _say(note)
         if resume and self.checkpoint.is_file():
-            tensors, facts = _read_checkpoint(self.checkpoint)
+            tensors, facts = read_state(self.checkpoint)
             self._check_same(facts["identity"])
             training.load_state(tensors, facts["training"])
             self.points = [Point(**p) for p in facts["points"]]
@@ -129,7 +127,7 @@ class _Session:
         """State and history after an epoch, each file whole or not at all."""
         tensors, state = training.state()
         facts = {"identity": self.identity, "training": state, "points": [asdict(p) for p in self.points]}
-        _save(tensors, self.checkpoint, metadata={"facts": json.dumps(facts)})
+        write_state(self.checkpoint, tensors, facts)
         _write(self.folder / "history.csv", _csv(self.points))
 
     def _finish(self, training: ProxyTraining) -> TrainedModel:
@@ -142,7 +140,7 @@ class _Session:
             output=self.folder, accuracy=self.points[-1].accuracy, test_accuracy=test, epochs=self.recipe.epochs,
             seconds=self.points[-1].seconds, notes=(*self.notes, *training.notes),
         )  # fmt: skip
-        _save(training.network.state_dict(), self.folder / "model.safetensors")
+        write_tensors(self.folder / "model.safetensors", training.network.state_dict())
         save_config(self._trained_config(trained), self.folder / "config.yaml")
         summary = {"identity": self.identity, **asdict(trained), "output": "."}
         _write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -216,20 +214,6 @@ def _device(wanted: str) -> str:
     if wanted.startswith("cuda") and index >= torch.cuda.device_count():
         raise UserError(f"--device: no GPU for {wanted!r} here; choices: auto, cpu")
     return wanted
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
-    except Exception as error:
-        raise UserError(f"{path}: damaged ({error}); remove it to train from the start") from None
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
-    partial.replace(path)
 
 
 def _write(path: Path, text: str) -> None:

@@ -41,6 +41,8 @@ class Run:
     test_accuracy: dict[int, float] = field(default_factory=dict)  # trial number -> accuracy on the test split
     notes: tuple[str, ...] = ()
     scales: dict[str, float] = field(default_factory=dict)  # metric -> what its predictions were multiplied by
+    chances: dict[int, float] = field(default_factory=dict)  # trial number -> of ending on the front, when it was cut
+    checked: frozenset[int] = frozenset()  # trials cut short and finished after all, to check the chances
 
     def searched(self) -> list[Trial]:
         return [t for t in self.trials if t.kind == "search"]
@@ -102,4 +104,6 @@ def run_from_history(folder: Path, history: History, campaign: "Campaign | None"
         test_accuracy=dict(history.test_accuracy),
         notes=tuple(history.notes),
         scales=dict(history.scales),
+        chances=dict(history.chances),
+        checked=frozenset(history.checked),
     )

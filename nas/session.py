@@ -21,7 +21,7 @@ from nas.genotype import Genotype
 from nas.history import replay
 from nas.journal import Journal
 from nas.known_costs import Known, KnownCosts
-from nas.loop import Loop
+from nas.loop import Loop, rule_of
 from nas.mirror import OptunaMirror
 from nas.objective import MEASURED_COSTS
 from nas.profiles import Profiles, make_missing_profiles, read_profiles
@@ -68,6 +68,8 @@ class Setup:
         yield from self.dataset.notes
         for name in self.campaign.sources.keys() - set(self.campaign.metrics):
             yield f"sources.{name} has no effect: {name} is neither an objective nor limited"
+        if self.campaign.fidelity.name != "none" and not rule_of(self.campaign).rung_epochs():
+            yield f"fidelity has no effect: training.epochs {self.campaign.training.epochs} leaves no room for a rung"
 
 
 def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | None = None) -> Setup:
@@ -158,6 +160,9 @@ def _run(loop: Loop, again: tuple[str, ...], progress: SearchProgress, options: 
             if loop.exhausted:
                 loop.record("note", text=loop.exhausted)
                 progress.say(loop.exhausted)
+            if checked := loop.open_check():
+                progress.say(f"finishing {checked} of the trials that were cut short, to check the forecast")
+                executor.run(loop)
             finish(loop, executor, again, progress)
     except KeyboardInterrupt:
         progress.say(f"stopped; everything found is in {loop.folder}")

@@ -1,8 +1,9 @@
 """The sections of a campaign file, one frozen value each; their defaults are a small search on a small machine."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from nas.errors import UserError
 
@@ -56,8 +57,28 @@ class SamplerSettings(Section):
     population: int = Field(default=16, ge=4, description="a whole number of parents of at least 4")
 
 
+class FidelitySettings(Section):
+    """Which trials are trained over the whole schedule."""
+
+    name: str = Field(default="none", description="the name of a rule")
+    rungs: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
+        default=(0.1, 0.25, 0.5), min_length=1, description="a rising list of shares of the schedule such as [0.1, 0.5]"
+    )
+    keep: float = Field(default=0.5, gt=0, lt=1, description="a share above 0 and below 1")
+    threshold: float = Field(default=0.05, gt=0, lt=1, description="a probability above 0 and below 1")
+    startup: int = Field(default=12, ge=10, description="a whole number of trials trained in full of at least 10")
+    check: float = Field(default=0.1, ge=0, le=1, description="a share from 0 to 1")
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share < 1 for share in value) or any(a >= b for a, b in pairwise(value)):
+            raise UserError(f"fidelity.rungs: expected rising shares above 0 and below 1, found {list(value)}")
+        return value
+
+
 class Budget(Section):
-    """The search ends with whichever is used up first."""
+    """The search ends with whichever is used up first. One trial is the training of one whole schedule."""
 
     trials: int = Field(default=50, ge=1, description="a whole number of at least 1")
     minutes: float = Field(default=60.0, gt=0, description="a number of minutes above 0, without a unit")

@@ -5,7 +5,7 @@ from typing import Any
 
 from nas.genotype import Genotype
 
-STATES = ("queued", "running", "complete", "infeasible", "failed")
+STATES = ("queued", "running", "paused", "stopped", "complete", "infeasible", "failed")
 KINDS = ("search", "reference")
 
 
@@ -21,7 +21,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker needs to evaluate one architecture; plain data, safe to send to another machine."""
+    """What a worker needs to evaluate one architecture; plain data, safe to send to another machine.
+
+    until: the epoch at which to keep the state of the training and end as "paused"; None to train to the end.
+    training_state: a file in the run folder from which to go on.
+    """
 
     trial: int
     kind: str
@@ -30,6 +34,8 @@ class Job:
     hash: str
     seed: int
     latency: dict[str, Any] | None = None  # a cached measurement of the same hash and device
+    until: int | None = None
+    training_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,8 @@ class Outcome:
 
     values: metric name -> value. intervals: metric name -> (low, high). seconds: what the time went to
     ("train", "measure", "wait", "setup"). notes: adaptations, such as a halved batch. joules: what a counter of the
-    device's energy says the trial took; None without one.
+    device's energy says the trial took; None without one. Curve, seconds and joules are those of this job alone.
+    checkpoint: the weights, or the state of the training where it was paused.
     """
 
     state: str
@@ -58,6 +65,7 @@ class Trial:
 
     predicted: metric -> (mean, low, high) that a profile gave before the trial; a measurement replaces it in `values`.
     measured_again: the metrics that were measured once more beside the other contenders.
+    training_state: of a paused trial, the file from which its training goes on.
     """
 
     number: int
@@ -75,6 +83,7 @@ class Trial:
     error: str | None = None
     checkpoint: str | None = None
     joules: float | None = None
+    training_state: str | None = None
     predicted: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     measured_again: frozenset[str] = frozenset()
     started: float = 0.0  # seconds since the epoch

@@ -23,6 +23,7 @@ from evaluators.latency.measure import LatencySettings, measure_latency
 from evaluators.proxy_training import ProxyTraining, Recipe, TrainingFailed, evaluate_accuracy
 from nas.campaign import Campaign
 from nas.genotype import Genotype
+from nas.state_file import read_state, write_state
 from nas.trial import Job, Outcome, Point
 from nas.trial_energy import TrialEnergy, energy_of
 from search_spaces.model import build
@@ -135,6 +136,9 @@ class Worker:
             lease=self.lease,
             deadline_s=None if minutes is None else 60 * minutes,
         )
+        if job.training_state is not None:
+            with trace.phase("setup"):
+                training.load_state(*read_state(self.folder / job.training_state))
         run, waited = training.run(), 0.0
         while True:
             with trace.phase("train"):
@@ -146,6 +150,11 @@ class Worker:
                 break
             trace.curve.append(point)
             yield point
+            if point.epoch == job.until:
+                with trace.phase("setup"):
+                    kept = self._keep_state(job, training)
+                yield trace.outcome("paused", checkpoint=kept)
+                return
         trace.values["accuracy"] = trace.curve[-1].accuracy
         with trace.phase("setup"):
             checkpoint = self._save(job, training.network)
@@ -160,6 +169,13 @@ class Worker:
         partial = path.with_suffix(".partial")
         save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, partial)
         partial.replace(path)
+        return relative
+
+    def _keep_state(self, job: Job, training: ProxyTraining) -> str:
+        """The training to checkpoints/; a name of its own, so that the record never points at another epoch."""
+        relative = f"checkpoints/trial-{job.trial:04d}.epoch-{job.until:04d}.state.safetensors"
+        (self.folder / relative).parent.mkdir(exist_ok=True)
+        write_state(self.folder / relative, *training.state())
         return relative
 
     def _broken(self, job: Job, values: dict[str, float]) -> str | None:

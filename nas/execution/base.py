@@ -16,6 +16,9 @@ class JobSource(Protocol):
     def next_job(self) -> Job | None:
         """The next job, or None when nothing more is to be started."""
 
+    def waiting(self) -> bool:
+        """After a None: whether a running trial may yet bring another job."""
+
     def measured(self, job: Job, latency: Measured) -> None: ...
 
     def progressed(self, job: Job, points: list[Point]) -> None: ...

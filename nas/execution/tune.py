@@ -118,7 +118,7 @@ class _Feed(Searcher):
             return Searcher.FINISHED
         job = self._guard(self.source.next_job)
         if job is None:
-            return Searcher.FINISHED
+            return None if self.error is None and self.source.waiting() else Searcher.FINISHED
         self.jobs[trial_id] = job
         return {"job": json.dumps(asdict(job))}
 

@@ -15,6 +15,7 @@ SHOWN = (
     "sampler",
     "budget",
     "training",
+    "fidelity",
     "latency",
     "execution",
     "seed",

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from nas.objective import Objective
-from nas.reporting import devices, front, importance, mechanisms, predictions, progress, spending
+from nas.reporting import devices, fidelity, front, importance, mechanisms, predictions, progress, spending
 from nas.reporting.extent import below_words, outside_words
 from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
@@ -27,7 +27,8 @@ class Figure:
 def figures(run: Run) -> list[Figure]:
     return [
         *front_figures(run), *device_figures(run), *prediction_figures(run), *progress_figures(run),
-        *mechanism_figures(run), importance_figure(run), curves_figure(run), phases_figure(run),
+        *mechanism_figures(run), importance_figure(run), curves_figure(run), *fidelity_figures(run),
+        phases_figure(run),
     ]  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def _front_reading(run: Run, points: pd.DataFrame, axes: tuple[Objective, Object
     three = "A member that looks beaten here wins in the other chart." if charts > 1 else ""
     bars = "Bars are 90 % intervals." if any(x.name in t.intervals for t in run.trials) else ""
     bars = f"{bars} {_told(run, x.name)}".strip()
-    unseen = sum(t.state in ("failed", "queued", "running") for t in run.trials)
+    unseen = sum(t.state in ("failed", "queued", "running", "paused", "stopped") for t in run.trials)
     rest = f"{unseen} without a result {'is' if unseen == 1 else 'are'} not drawn." if unseen else ""
     return " ".join(
         filter(None, [better, named, hollow, three, line, bars, outside, "Click a point for its stages.", rest])
@@ -196,6 +197,16 @@ def curves_figure(run: Run) -> Figure:
     if hidden := progress.curves_below(table):
         reading += f" {hidden} of {table['trial'].nunique()} curves end below the axis."
     return replace(absent, reading=reading, table=table, spec=progress.draw_curves(table))
+
+
+def fidelity_figures(run: Run) -> list[Figure]:
+    """What cutting trials short saved, and the risk of it; nothing where all were trained in full."""
+    table = fidelity.fidelity_table(run)
+    if table.empty:
+        return []
+    spec = fidelity.draw_fidelity(table, run.campaign.training.epochs)
+    return [Figure(name="fidelity", section="fidelity", title="Training saved, and its risk", table=table, spec=spec,
+                   reading=fidelity.fidelity_words(run, table))]  # fmt: skip
 
 
 def phases_figure(run: Run) -> Figure:

@@ -17,6 +17,7 @@ from nas.reporting import spending
 from nas.reporting.classes import COLOURS, main_class
 from nas.reporting.conditions import conditions
 from nas.reporting.devices import device_names, good_words, standing_rows, standing_table
+from nas.reporting.fidelity import risk_table
 from nas.reporting.figures import Figure, figures
 from nas.reporting.panel import measured, metrics_of, panel
 from nas.reporting.tables import (
@@ -34,9 +35,10 @@ from nas.run import Run
 PICTURE_WIDTH = 880  # pixels; the PNG has twice as many
 SECTIONS = {
     "front": "Front", "devices": "Devices", "predictions": "Predictions", "progress": "Progress",
-    "mechanisms": "Mechanisms", "importance": "Importance", "curves": "Learning curves", "costs": "Costs",
+    "mechanisms": "Mechanisms", "importance": "Importance", "curves": "Learning curves", "fidelity": "Early stopping",
+    "costs": "Costs",
 }  # fmt: skip
-OPTIONAL = ("devices", "predictions")  # left out where a campaign has nothing to compare
+OPTIONAL = ("devices", "predictions", "fidelity")  # left out where a campaign has nothing to compare
 _HERE = Path(__file__).parent
 
 
@@ -60,6 +62,7 @@ def tables(run: Run, drawn: list[Figure]) -> dict[str, pd.DataFrame]:
         "rejections": rejections_table(run),
         "failures": failures_table(run),
     }
+    counted |= {"fidelity-risk": risk_table(run)} if len(risk_table(run)) else {}
     counted |= {f"devices-{split_name(names[0])[0]}": standing_table(run, names) for names in device_names(run)}
     return {"front": front_table(run)} | {f.name: f.table for f in drawn if f.table is not None} | counted
 
@@ -136,11 +139,11 @@ def sections(drawn: list[Figure]) -> list[dict[str, Any]]:
 
 def state_words(run: Run) -> str:
     """One sentence about how far the campaign is."""
-    done, wanted = (
-        sum(t.state in ("complete", "infeasible", "failed") for t in run.searched()),
-        run.campaign.budget.trials,
-    )
+    done = sum(t.state in ("complete", "infeasible", "failed") for t in run.searched())
+    cut, wanted = sum(t.state in ("paused", "stopped") for t in run.searched()), run.campaign.budget.trials
     progress_words = f"{done} of {wanted} trials have ended"
+    if cut:
+        progress_words = f"{done} trials have ended and {cut} were cut short, with the training of {wanted} to spend"
     return {
         "finished": f"Finished: {progress_words}.",
         "interrupted": f"Interrupted: {progress_words}. Continue with --resume.",

@@ -1,0 +1,197 @@
+"""Early stopping replayed on recorded curves: rank correlation by share of the schedule, hypervolume by training.
+
+python benchmarks/fidelity.py [TABLE | RUN_DIR] [--objectives macs_g ...] [--orders 20] [--keep 0.5] [--json FILE]
+
+Without a table it takes curves with a known end. The form of a table stands in fidelity_tables.py.
+"""
+
+import argparse
+import json
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fidelity_tables import accuracies, costs_of, read_table, synthetic, whole_trials
+
+from nas.errors import UserError
+from nas.fidelity import RULES, Rule, make_rule
+from nas.fidelity.base import cut_short
+from nas.objective import Objective, losses
+from nas.pareto import hypervolume, reference_point
+from nas.trial import Trial
+
+SHARES = (0.05, 0.1, 0.25, 0.5)  # of the schedule
+SPENT = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of the training of the whole table
+REACHED = (0.9, 0.95, 0.98)  # of the table's hypervolume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """finished: (epochs trained so far, trial) in order. expected, true: front members among those cut short."""
+
+    finished: list[tuple[int, Trial]]
+    expected: float
+    true: int
+    cut: int
+
+
+def rank_correlations(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Kendall's tau of the accuracy at a share of the schedule with that at its end; against another seed as well.
+
+    ceiling: of the ends of two seeds, which is what the noise of a seed leaves of a perfect score.
+    """
+    first, *others = accuracies(table)
+    second = others[0] if others else None
+    epochs, found = first.shape[1], {}
+    for share in SHARES:
+        at = first[max(1, int(np.ceil(round(share * epochs, 6))))]
+        found[f"{share:.0%}"] = {"same seed": _tau(at, first[epochs])}
+        if second is not None:
+            found[f"{share:.0%}"]["other seed"] = _tau(at, second[epochs])
+    if second is not None:
+        found["ceiling"] = {"other seed": _tau(first[epochs], second[epochs])}
+    return found
+
+
+def _tau(a: pd.Series, b: pd.Series) -> float:
+    a, b = a.align(b, join="inner")
+    return float(kendalltau(a, b).statistic)
+
+
+def run_rule(rule: Rule, whole: Sequence[Trial], budget: int) -> Replay:
+    """One worker that takes the trials in their order, as the loop of a search does; `budget` in epochs."""
+    fresh, trials, onward = deque(whole), dict[int, Trial](), None
+    ends = {t.number: t for t in whole}
+    spent, finished = 0, []
+    while spent < budget:
+        number = onward if onward is not None else rule.resume(list(trials.values()))
+        if number is None and not fresh:
+            break
+        trial = trials[number] if number is not None else started(fresh.popleft())
+        until = rule.next_rung(len(trial.curve)) or rule.epochs
+        spent, onward = spent + until - len(trial.curve), None
+        trials[trial.number] = trial = advanced(ends[trial.number], until)
+        if until == rule.epochs:
+            finished.append((spent, trial))
+            continue
+        decision = rule.decide(list(trials.values()), trial)
+        onward = trial.number if decision == "continue" else None
+        trials[trial.number] = replace(trial, state="stopped") if decision == "stop" else trial
+    return _closed(rule, trials, ends, finished)
+
+
+def started(trial: Trial) -> Trial:
+    return replace(trial, state="running", curve=(), values={k: v for k, v in trial.values.items() if k != "accuracy"})
+
+
+def advanced(whole: Trial, until: int) -> Trial:
+    """The trial as it stands after this many epochs."""
+    if until == len(whole.curve):
+        return whole
+    return replace(started(whole), state="paused", curve=whole.curve[:until])
+
+
+def _closed(rule: Rule, trials: dict[int, Trial], ends: dict[int, Trial], finished: list[tuple[int, Trial]]) -> Replay:
+    """What the rule expects of the trials that were cut short, beside what they would have been."""
+    cut = cut_short(list(trials.values()))
+    chances = rule.chances(list(trials.values()), cut)
+    front = losses([t.values for _, t in finished], rule.objectives)
+    rows = losses([ends[n].values for n in chances], rule.objectives)
+    true = sum(not (front <= row).all(axis=1).any() for row in rows)
+    return Replay(finished=finished, expected=sum(chances.values()), true=true, cut=len(chances))
+
+
+def volumes(replay: Replay, objectives: tuple[Objective, ...], corner: np.ndarray, spent: Sequence[int]) -> np.ndarray:
+    """Hypervolume of what had been finished by each number of epochs."""
+    table = losses([t.values for _, t in replay.finished], objectives)
+    return np.array([hypervolume(table[: sum(at <= epochs for at, _ in replay.finished)], corner) for epochs in spent])
+
+
+def compare(table: pd.DataFrame, costs: Sequence[str], orders: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Every rule over the same random orders: shares of the table's hypervolume, and training saved."""
+    whole = whole_trials(table, costs)
+    objectives = (
+        Objective(name="accuracy", direction="maximize"), *(Objective(name=c, direction="minimize") for c in costs)
+    )  # fmt: skip
+    rows, epochs = losses([t.values for t in whole], objectives), len(whole[0].curve)
+    corner = reference_point(rows)
+    full, total = hypervolume(rows, corner), epochs * len(whole)
+    grid = [round(total * k / 200) for k in range(1, 201)]
+    found: dict[str, Any] = {}
+    for name in RULES:
+        rule = make_rule(name, objectives, epochs, **settings)
+        replays = [run_rule(rule, _shuffled(whole, seed), total) for seed in range(orders)]
+        found[name] = _summary(replays, np.array([volumes(r, objectives, corner, grid) / full for r in replays]))
+    return _with_savings(found)
+
+
+def _summary(replays: list[Replay], curves: np.ndarray) -> dict[str, Any]:
+    at = {f"{share:.0%}": curves[:, round(200 * share) - 1] for share in SPENT}
+    mean = curves.mean(axis=0)
+    return {
+        "volume": {share: (float(column.mean()), float(column.std())) for share, column in at.items()},
+        "needed": {f"{r:.0%}": float((mean >= r).argmax() + 1) / 200 if (mean >= r).any() else None for r in REACHED},
+        "finished": float(np.mean([len(r.finished) for r in replays])),
+        "cut": float(np.mean([r.cut for r in replays])),
+        "expected": float(np.mean([r.expected for r in replays])),
+        "true": float(np.mean([r.true for r in replays])),
+    }  # fmt: skip
+
+
+def _with_savings(found: dict[str, Any]) -> dict[str, Any]:
+    """Training that a search without a rule takes for the same hypervolume, over that of the rule."""
+    plain = found["none"]["needed"]
+    for entry in found.values():
+        pairs = {r: (plain[r], needed) for r, needed in entry["needed"].items()}
+        entry["times"] = {r: a / b if a and b else None for r, (a, b) in pairs.items()}
+    return found
+
+
+def _shuffled(whole: Sequence[Trial], seed: int) -> list[Trial]:
+    return [whole[i] for i in np.random.default_rng(seed).permutation(len(whole))]
+
+
+def show(found: dict[str, Any]) -> None:
+    for name, entry in found["rules"].items():
+        at = "  ".join(f"{s}: {m:.3f} ±{d:.3f}" for s, (m, d) in entry["volume"].items())
+        times = "  ".join(f"{r}: {'never' if t is None else f'{t:.2f}'}" for r, t in entry["times"].items())
+        print(f"{name:14} hypervolume by training  {at}")
+        print(f"{'':14} times less training for  {times}")
+        print(f"{'':14} {entry['finished']:.1f} finished, {entry['cut']:.1f} cut short; of these on the front: "
+              f"{entry['expected']:.2f} expected, {entry['true']:.2f} true")  # fmt: skip
+    for share, taus in found["tau"].items():
+        print(f"tau at {share:8} " + "  ".join(f"{what} {value:.3f}" for what, value in taus.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path, nargs="?", help="a CSV or Parquet file, or a run folder")
+    parser.add_argument("--objectives", nargs="+", metavar="COST", help="one or two costs; default: the first there is")
+    parser.add_argument("--orders", type=int, default=20, help="random orders of the trials")
+    parser.add_argument("--rungs", type=float, nargs="+", default=[0.1, 0.25, 0.5])
+    parser.add_argument("--keep", type=float, default=0.5)
+    parser.add_argument("--threshold", type=float, default=0.05)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    try:
+        table = read_table(args.table) if args.table else synthetic()
+    except UserError as error:
+        parser.error(str(error))
+    settings = {"rungs": tuple(args.rungs), "keep": args.keep, "threshold": args.threshold}
+    costs = args.objectives or costs_of(table)[:1]
+    found = {"tau": rank_correlations(table), "rules": compare(table, costs, args.orders, settings)}
+    show(found)
+    if args.json:
+        args.json.write_text(json.dumps({"costs": costs, **settings, **found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
