@@ -99,6 +99,7 @@ class History:
 
     def _on_remeasured(self, event: Event) -> None:
         """A measurement beside the other contenders; all of one device are taken together."""
+        event = _with_device(event)
         number, device = event["trial"], event["device"]
         self.again.setdefault((number, device), []).append(event["costs"])
         self.reference_ms.setdefault(device, event["reference_ms"])
@@ -134,6 +135,15 @@ class History:
 
     def running(self) -> list[Trial]:
         return [t for t in self.trials.values() if t.state == "running"]
+
+
+def _with_device(event: Event) -> Event:
+    """Earlier records knew one device and one cost."""
+    if "device" in event:
+        return event
+    found = event["latency"]
+    costs = {"latency_ms": [found["ms"], found["low"], found["high"]]}
+    return {**event, "device": "", "costs": costs, "reference_ms": None}
 
 
 def replay(events: list[Event]) -> History:

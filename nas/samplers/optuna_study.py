@@ -17,6 +17,8 @@ from nas.trial import Trial
 if TYPE_CHECKING:
     from search_spaces.space import Code, Dimension, Space
 
+REFUSED = ("infeasible", "paused", "stopped")  # known to be bad, whatever their values
+
 
 def free_dimensions(space: "Space") -> tuple["Dimension", ...]:
     """Those with something to choose."""
@@ -39,7 +41,7 @@ class StudyMemory:
         """Add what has finished since; start anew if anything already told has changed."""
         seen, table = observed(history, self.objectives)
         rows = {t.number: row for t, row in zip(seen, table.tolist(), strict=True)}
-        news = sorted((t for t in history if t.number in rows or t.state == "infeasible"), key=_when)
+        news = sorted((t for t in history if t.number in rows or t.state in REFUSED), key=_when)
         marks = [(t.number, *rows.get(t.number, ())) for t in news]
         if marks[: len(self.told)] != self.told:
             self._forget()

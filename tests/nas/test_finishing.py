@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from free_worker import FreeWorker
 
+from nas.genotype import Atom, Genotype, Stage
+from nas.history import replay
 from nas.run import load_run
 from nas.session import search
 from nas.together import Together
@@ -168,3 +170,14 @@ def test_a_stop_while_measuring_loses_nothing(start, fake_sessions, monkeypatch)
     finished = start(20, resume=True)
     assert finished.status == "finished"
     assert {t.number for t in finished.front()} <= {t.number for t in finished.trials if t.measured_again}
+
+
+def test_records_from_before_costs_had_devices_are_read():
+    genotype = Genotype(topology="plain", stem=Atom("patch", size=2), stages=(Stage(width=16, depth=1),))
+    facts = {"kind": "search", "name": "trial 0", "genotype": genotype.to_json(), "hash": "g0", "code": {}, "costs": {}}
+    events = [
+        {"event": "started", "at": 0.0, "trial": 0, **facts},
+        {"event": "remeasured", "at": 1.0, "trial": 0, "latency": {"ms": 2.0, "low": 1.9, "high": 2.1}},
+    ]
+    trial = replay(events).trials[0]
+    assert (trial.values["latency_ms"], trial.intervals["latency_ms"]) == (2.0, pytest.approx((1.9, 2.1)))

@@ -151,6 +151,9 @@ class Counted:
     def of(self, genotype):
         return Known(values=params(genotype))
 
+    def many(self, genotypes):
+        return [self.of(genotype) for genotype in genotypes]
+
 
 def test_a_space_of_twelve_networks_is_searched_to_its_end():
     space, trials = Grid(3, 4), []
