@@ -2,6 +2,8 @@
 
 python benchmarks/latency.py [--tables ../shared/data/tables] [--only ofa] [--splits 10] [--rows 50,200,1000]
                              [--methods ours,ridge] [--record FILE]
+
+On networks of this project, measured here: benchmarks/latency_profile.py.
 """
 
 import argparse
