@@ -35,10 +35,11 @@ ROUNDS = {"units": 20, "networks": 15, "tests": 15, "samples": 40}
 MEMORY = {"units": ("kept",), "networks": ("inference", "training")}
 OVERHEAD_S = {"eager": 0.02, "onnxruntime": 3.0, "compile": 8.0}  # of building a unit and making it ready
 HEAVIER = 5.0  # times that, for a network
-MEMORY_S = 0.7  # of measuring the peak memory of a network
+MEMORY_S, MEMORY_CALLS = 0.03, 25  # of measuring the peak memory of a network: so long, and as long as so many calls
 FIRST_UNITS, FIRST_NETWORKS = 200, 12  # in a session before anything is known of their times
 POOL = 800  # networks whose units are chosen from, drawn anew for every session
 FRESH = 200  # networks of which a session takes as many as it has time for
+TESTED = 60  # networks to test on, after which all others are learnt from
 WITH_MEMORY = 40  # networks whose peak memory is measured
 TEST_SAMPLES = 16  # networks on which an adapted profile is tested
 RETUNED = 1.5  # growth of the records after which hyperparameters are tuned again
@@ -119,7 +120,9 @@ class _Work:
             return
         done = len(self.records.sessions)
         while done == len(self.records.sessions) == 0 or self.left_s() > STARTING_S + ENDING_S + 2:
-            yield CYCLE[done % len(CYCLE)]
+            kind = CYCLE[done % len(CYCLE)]
+            enough = len({n.subject for n in self.records.tested()}) >= TESTED
+            yield "networks" if kind == "tests" and enough else kind
             done += 1
 
     def session(self, kind: str) -> None:
@@ -190,12 +193,14 @@ class _Work:
         if self.order.origin is not None:
             return list(items)
         overhead = OVERHEAD_S[self.order.conditions.runtime] * (1.0 if kind == "units" else HEAVIER)
-        overhead += MEMORY_S if self._memory(kind) == MEMORY["networks"] else 0.0
         if self._profile is None:
             first = FIRST_UNITS if kind == "units" else FIRST_NETWORKS
             return list(items[: max(3, min(first, int(seconds / overhead)))])
         ms = self._expected_ms(items)
-        ends = np.cumsum(overhead + ms / 1e3 * (ROUNDS[kind] + 2))
+        calls = ROUNDS[kind] + 2
+        if self._memory(kind) == MEMORY["networks"]:
+            overhead, calls = overhead + MEMORY_S, calls + MEMORY_CALLS
+        ends = np.cumsum(overhead + ms / 1e3 * calls)
         return list(items[: max(3, int(np.searchsorted(ends, seconds)))])
 
     def _expected_ms(self, items: Sequence[Item]) -> np.ndarray:
