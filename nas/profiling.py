@@ -12,7 +12,7 @@ from evaluators.device_profile.profiling import Order, make_profile
 from evaluators.device_profile.region import Area, Region
 from evaluators.latency.conditions import DTYPES, RUNTIMES, Conditions, conditions_here
 from evaluators.latency.lease import DeviceLease
-from evaluators.latency.runtimes import check_runnable
+from evaluators.latency.runtimes import check_cuda, check_runnable
 from nas.campaign import check_names, load_campaign
 from nas.description import load_architecture
 from nas.errors import UserError
@@ -55,6 +55,8 @@ def profile_device(
     check_choices(device, runtime, dtype, 60 * minutes, watts)
     _check_output(output)
     device, region = resolve_device(device), _region(spaces, image_sizes, campaign)
+    if device.startswith("cuda"):
+        check_cuda(device)
     conditions = conditions_here(
         device, image_size=region.areas[0].image_sizes[0], in_chans=region.in_chans[0], batch=batch, threads=threads,
         dtype=dtype, runtime=runtime,

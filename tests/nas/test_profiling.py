@@ -198,6 +198,12 @@ def test_a_mistake_is_one_line(nas, words, error):
     assert nas(*words) == (2, "", f"nas: {error}\n")
 
 
+def test_a_gpu_that_is_not_there_is_one_line(nas):
+    status, out, err = nas("profile", "--device", "cuda:99", "-o", "x.json")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("nas: device cuda:99: ")
+
+
 def test_a_damaged_profile_is_one_line(nas, tmp_path):
     content = json.loads((tmp_path / "cpu.json").read_text())
     for change in ({"conditions": 3}, {"units": 3}):
