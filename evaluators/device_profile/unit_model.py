@@ -119,10 +119,6 @@ class UnitModel:
                 found[rows] = self._families[name].beyond(matrix([features(units[i]) for i in rows], GENERAL))
         return found
 
-    def families(self) -> dict[str, int]:
-        """How many units of each family were measured."""
-        return {name: len(rows) for name, rows in by_family(list(self.known)).items()}
-
     def state(self) -> dict[str, Any]:
         """Names of features and hyperparameters: with the measured units, all that `fit` needs."""
         return {
