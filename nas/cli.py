@@ -15,6 +15,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder, such as runs/digits.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Runtime = Annotated[str, typer.Option(help="eager, compile or onnxruntime.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+Batch = Annotated[int, typer.Option(min=1, help="Images at once.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
+Watts = Annotated[float | None, typer.Option(help="Power of the device, where nothing counts its energy.")]
+Configs = Annotated[list[str], typer.Argument(metavar="CONFIG.yaml...", help="Configs, or names from the zoo.")]
 
 
 @app.command()
@@ -80,7 +87,7 @@ def train(
     data: Annotated[str, typer.Option(help="A built-in data set or a path.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 100,
     output: Output = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Train an exported architecture in full; started again, it goes on where it stopped."""
     from nas.retraining import train_config
@@ -134,14 +141,14 @@ def analyze(
 
 @app.command()
 def measure(
-    configs: Annotated[list[str], typer.Argument(metavar="CONFIG.yaml...", help="Configs, or names from the zoo.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[str, typer.Option(help="eager, compile or onnxruntime.")] = "eager",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    configs: Configs,
+    device: Device = "auto",
+    runtime: Runtime = "eager",
+    dtype: Dtype = "float32",
+    batch: Batch = 1,
+    threads: Threads = 1,
     seconds: Annotated[float, typer.Option(help="Time for the rounds of all networks together.")] = 20.0,
-    watts: Annotated[float | None, typer.Option(help="Power of the device, where nothing counts its energy.")] = None,
+    watts: Watts = None,
     as_json: Json = False,
 ) -> None:
     """Latency with its interval, peak memory and energy on this machine, networks side by side in a fresh process."""
@@ -159,11 +166,11 @@ def measure(
 @app.command()
 def profile(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DEVICE.json", help="Where to write.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[str, typer.Option(help="eager, compile or onnxruntime.")] = "eager",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    device: Device = "auto",
+    runtime: Runtime = "eager",
+    dtype: Dtype = "float32",
+    batch: Batch = 1,
+    threads: Threads = 1,
     minutes: Annotated[float, typer.Option(help="How long to measure, at least 1.")] = 10.0,
     campaign: Annotated[
         Path | None, typer.Option(metavar="CAMPAIGN.yaml", help="Profile the space and the pictures of a campaign.")
@@ -174,7 +181,7 @@ def profile(
         Path | None, typer.Option("--from", metavar="OTHER.json", help="Adapt the profile of another device.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Networks to measure for --from.")] = 10,
-    watts: Annotated[float | None, typer.Option(help="Power of the device, where nothing counts its energy.")] = None,
+    watts: Watts = None,
     as_json: Json = False,
 ) -> None:
     """Learn what every architecture costs on this device; started again, it goes on with the file."""
@@ -190,7 +197,7 @@ def profile(
 
 @app.command()
 def predict(
-    configs: Annotated[list[str], typer.Argument(metavar="CONFIG.yaml...", help="Configs, or names from the zoo.")],
+    configs: Configs,
     profile: Annotated[Path, typer.Option(metavar="DEVICE.json", help="Made by nas profile.")],
     device: Annotated[
         str | None, typer.Option(help="Insist on a profile of this machine's cpu, cuda or cuda:N.")

@@ -54,7 +54,7 @@ class KnownCosts:
         self.shape, self.profiles, self.trained_on = dict(shape), dict(profiles or {}), trained_on
         self.batch, self.images, self.mixed = batch, images, mixed
         self.names = frozenset((*COSTS, *self.profiles))
-        self._kept: dict[str, Known] = {}
+        self._kept: dict[Genotype, Known] = {}
 
     def __call__(self, genotype: Genotype) -> dict[str, float]:
         return self.of(genotype).values
@@ -64,12 +64,11 @@ class KnownCosts:
 
     def many(self, genotypes: Sequence[Genotype]) -> list[Known]:
         """One for each, in order."""
-        hashes = [g.hash() for g in genotypes]
         if len(self._kept) > KEPT:
             self._kept.clear()
-        fresh = {name: g for name, g in zip(hashes, genotypes, strict=True) if name not in self._kept}
-        self._kept |= zip(fresh, self._find(list(fresh.values())), strict=True)
-        return [self._kept[name] for name in hashes]
+        fresh = list(dict.fromkeys(g for g in genotypes if g not in self._kept))
+        self._kept |= zip(fresh, self._find(fresh), strict=True)
+        return [self._kept[g] for g in genotypes]
 
     def _find(self, genotypes: list[Genotype]) -> list[Known]:
         if not genotypes:

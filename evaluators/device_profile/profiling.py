@@ -109,6 +109,7 @@ class _Work:
         self._tuned_at = 0
         self._interrupted = False
         self._nothing = 0  # sessions one after the other that gave nothing
+        self._learn()
 
     def left_s(self) -> float:
         return self.order.seconds - (time.monotonic() - self._start)
@@ -127,7 +128,6 @@ class _Work:
 
     def session(self, kind: str) -> None:
         """Measure one kind, learn, write."""
-        self._learn()
         begun, seconds = time.monotonic(), self._session_s()
         items = self._fill(kind, self._items(kind), seconds)
         jobs = [

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from evaluators.cost import cost_metrics
 from evaluators.latency.conditions import Conditions, conditions_here, differences
+from nas import cli
 from nas.campaign import Campaign
 from nas.errors import UserError
 from nas.genotype import Genotype
@@ -137,3 +138,17 @@ def fake_sessions(monkeypatch: pytest.MonkeyPatch) -> FakeSessions:
     sessions = FakeSessions()
     monkeypatch.setattr("nas.finishing.measure_together", sessions)
     return sessions
+
+
+@pytest.fixture
+def nas(monkeypatch, capsys):
+    """Run `nas`: (exit status, stdout, stderr)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nas", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run

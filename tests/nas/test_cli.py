@@ -11,8 +11,6 @@ import torch
 import yaml
 from PIL import Image
 
-from nas import cli
-
 CAMPAIGN = {
     "data": {"source": "digits"},
     "objectives": ["accuracy", "macs_g"],
@@ -24,18 +22,11 @@ CAMPAIGN = {
 
 
 @pytest.fixture
-def nas(monkeypatch, capsys, tmp_path):
+def nas(nas, monkeypatch, tmp_path):
     """Run `nas` in an empty folder: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
+    return nas
 
 
 def campaign_file(folder: Path, **changes: object) -> Path:

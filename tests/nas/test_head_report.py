@@ -1,7 +1,6 @@
 """`nas heads` as a user meets it: a table, plain data, and one line for a mistake."""
 
 import json
-import sys
 from functools import partial
 
 import pytest
@@ -10,7 +9,6 @@ from safetensors.torch import save_file
 
 import search_spaces
 from evaluators.head_diversity.analysis import Samples, measure_heads
-from nas import cli
 from nas.architecture import Conditions, Measured, make_config, save_config
 from nas.genotype import Atom, Genotype, Stage
 from nas.retraining import train_config
@@ -34,20 +32,13 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def nas(monkeypatch, capsys, tmp_path):
+def nas(nas, monkeypatch, tmp_path):
     """Run `nas` in an empty folder, on few pictures: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     few = Samples(outputs=8, maps=1, probe=60, held_out=30)
     monkeypatch.setattr("nas.head_report.measure_heads", partial(measure_heads, samples=few))
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
+    return nas
 
 
 def test_the_table_has_a_line_per_layer(nas, config):

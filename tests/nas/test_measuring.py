@@ -1,8 +1,8 @@
 """`nas measure` as a user meets it."""
 
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import yaml
@@ -10,24 +10,17 @@ import yaml
 from evaluators.latency import conditions
 from evaluators.latency.isolated import Measurement, Progress
 from evaluators.latency.measure import summarise
-from nas import cli, measuring
+from nas import measuring
 from nas.architecture import make_config, save_config
 from search_spaces.zoo import ZOO
 
 
 @pytest.fixture
-def nas(monkeypatch, capsys, tmp_path):
+def nas(nas, monkeypatch, tmp_path):
     """Run `nas measure` in an empty folder: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas", "measure", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(nas, "measure")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """nas profile and nas predict: what they print, and that every mistake is one line."""
 
 import json
-import sys
 from dataclasses import replace
 from functools import lru_cache
 
@@ -10,7 +9,7 @@ import pytest
 from evaluators.device_profile.profile import DeviceProfile
 from evaluators.device_profile.profile_file import write_profile
 from evaluators.latency.conditions import conditions_here, device_name
-from nas import cli, profiling
+from nas import profiling
 from nas.architecture import make_config, save_config
 from tests.evaluators.device_profile.made_up import DIGITS, HERE, digits, profile, records
 
@@ -33,7 +32,7 @@ def mine() -> DeviceProfile:
 
 
 @pytest.fixture
-def nas(monkeypatch, capsys, tmp_path):
+def nas(nas, monkeypatch, tmp_path):
     """Run `nas` where cpu.json, other.json and mine.yaml are: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     write_profile(mine(), tmp_path / "cpu.json")
@@ -42,14 +41,7 @@ def nas(monkeypatch, capsys, tmp_path):
     config = make_config(GENOTYPE, name="mine", image_size=8, in_chans=1, classes=names)
     save_config(config, tmp_path / "mine.yaml")
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
+    return nas
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from free_worker import formula
 
-from nas import cli, score_report
+from nas import score_report
 from nas.campaign import Campaign
 from nas.journal import Journal
 from nas.trial import Outcome
@@ -43,20 +42,6 @@ def record(tmp_path_factory):
 def run_dir(record, tmp_path):
     shutil.copy(record / "journal.jsonl", tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def nas(monkeypatch, capsys):
-    """Run `nas`: (exit status, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["nas", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_the_table_has_a_line_per_score(nas, run_dir):
