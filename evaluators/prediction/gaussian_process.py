@@ -141,7 +141,7 @@ def repeatable(x: np.ndarray, t: np.ndarray, noise: np.ndarray, theta: np.ndarra
 
 def kernel(theta: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m) covariances of rows a: (n, f) and b: (m, f)."""
-    smooth = _matern(_distance(a, b, theta[SCALARS:]))
+    smooth = matern(_distance(a, b, theta[SCALARS:]))
     return np.exp(theta[0]) + np.exp(theta[1]) / a.shape[1] * (a @ b.T) + np.exp(theta[2]) * smooth
 
 
@@ -173,7 +173,7 @@ def _evidence(theta: np.ndarray, z: np.ndarray, t: np.ndarray, shares: np.ndarra
     a0, a1, a2, noise = np.exp(theta[:SCALARS])
     lengths = np.exp(theta[SCALARS:])
     r, linear = _distance(z, z, theta[SCALARS:]), z @ z.T / f
-    smooth = _matern(r)
+    smooth = matern(r)
     covariance = a0 + a1 * linear + a2 * smooth
     covariance[np.diag_indices(n)] += noise * shares + JITTER
     factor = cho_factor(covariance, lower=True, check_finite=False)
@@ -235,12 +235,16 @@ def _inverse(factor: np.ndarray) -> np.ndarray:
 
 
 def _distance(a: np.ndarray, b: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
-    a, b = a / np.exp(log_lengths), b / np.exp(log_lengths)
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squared, 0.0))
+    return np.sqrt(squared_distances(a / np.exp(log_lengths), b / np.exp(log_lengths)))
 
 
-def _matern(r: np.ndarray) -> np.ndarray:
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, m) squared distances of rows a: (n, f) and b: (m, f)."""
+    return np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T, 0.0)
+
+
+def matern(r: np.ndarray) -> np.ndarray:
+    """Matérn 5/2 of distances in lengthscales."""
     return (1 + np.sqrt(5) * r + 5 / 3 * r**2) * np.exp(-np.sqrt(5) * r)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
+from evaluators.prediction.gaussian_process import matern, squared_distances
+
 TUNING_ROWS = 160  # rows behind the hyperparameters
 TUNING_STEPS = 50
 JITTER = 1e-6
@@ -71,13 +73,13 @@ class Process:
 def kernel(theta: np.ndarray, groups: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m) covariances of rows a: (n, f) and b: (m, f)."""
     lengths = np.exp(theta[len(CENTRE) :])[groups]
-    r = np.sqrt(_squares(a / lengths, b / lengths))
-    return np.exp(theta[0]) + _linear(theta, groups) * (a @ b.T) + np.exp(theta[2]) * _matern(r)
+    r = np.sqrt(squared_distances(a / lengths, b / lengths))
+    return np.exp(theta[0]) + _linear(theta, groups) * (a @ b.T) + np.exp(theta[2]) * matern(r)
 
 
 def tuned(x: np.ndarray, t: np.ndarray, extra: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Most probable hyperparameters, by L-BFGS from the centre of their prior."""
-    squares = np.stack([_squares(x[:, groups == g], x[:, groups == g]) for g in range(groups.max() + 1)])
+    squares = np.stack([squared_distances(x[:, groups == g], x[:, groups == g]) for g in range(groups.max() + 1)])
     linear = x @ x.T / len(squares)
     middle = np.sqrt(2) + 0.5 * np.log(len(squares))
     centre = np.concatenate([CENTRE, np.full(len(squares), middle)])
@@ -99,7 +101,7 @@ def _evidence(
     a0, a1, a2, noise = np.exp(theta[: len(CENTRE)])
     weights = np.exp(-2 * theta[len(CENTRE) :])
     r = np.sqrt(np.tensordot(weights, squares, axes=1))
-    smooth = _matern(r)
+    smooth = matern(r)
     covariance = a0 + a1 * linear + a2 * smooth
     covariance[np.diag_indices(len(t))] += noise + extra + JITTER
     factor = cho_factor(covariance, lower=True, check_finite=False)
@@ -115,12 +117,3 @@ def _evidence(
 
 def _linear(theta: np.ndarray, groups: np.ndarray) -> float:
     return float(np.exp(theta[1]) / (groups.max() + 1))
-
-
-def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, m) squared distances of rows."""
-    return np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T, 0.0)
-
-
-def _matern(r: np.ndarray) -> np.ndarray:
-    return (1 + np.sqrt(5) * r + 5 / 3 * r**2) * np.exp(-np.sqrt(5) * r)

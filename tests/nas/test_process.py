@@ -6,7 +6,8 @@ from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-from nas.samplers.process import Process, _evidence, _squares
+from evaluators.prediction.gaussian_process import squared_distances
+from nas.samplers.process import Process, _evidence
 
 GROUPS = np.array([0, 1, 1])
 THETA = np.log([0.3, 0.6, 0.8, 0.05, 0.7, 1.9])
@@ -30,7 +31,7 @@ def test_the_posterior_is_that_of_scikit_learn():
 
 def test_slopes_of_the_evidence_are_those_of_differences():
     x, t = rows(20)
-    squares = np.stack([_squares(x[:, g == GROUPS], x[:, g == GROUPS]) for g in range(2)])
+    squares = np.stack([squared_distances(x[:, g == GROUPS], x[:, g == GROUPS]) for g in range(2)])
     given = (squares, x @ x.T / 2, t, np.full(20, 0.01))
     slope = approx_fprime(THETA, lambda theta: _evidence(theta, *given)[0], 1e-6)
     assert _evidence(THETA, *given)[1] == pytest.approx(slope, rel=1e-3, abs=1e-3)
