@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from nas.objective import METRICS, Constraint, Objective
-from nas.pareto import front_indices
+from nas.pareto import front_indices, reference_point, worst_inlier
 from nas.samplers.candidates import Network, Pool
 from nas.samplers.encoding import SMALLEST
 from nas.samplers.improvement import spread_improvement
@@ -56,7 +56,6 @@ class Judge:
         objectives: Sequence[Objective],
         models: dict[str, Model],
         table: np.ndarray,
-        reference: np.ndarray,
         pending: Sequence[Network],
     ) -> None:
         """table: (trials, objectives) losses of the complete trials."""
@@ -66,11 +65,21 @@ class Judge:
         self.limits = [c for c in pool.knowledge.constraints if c.metric in models and _is_cost(c)]
         places = sorted(range(len(objectives)), key=lambda i: _rank(objectives[i], models))
         self.objectives = [objectives[i] for i in places]
-        table, self.reference = table[:, places], reference[places]
+        table = np.minimum(table, [_far(o, models) for o in objectives])[:, places]
+        self.reference = self._reference(table)
         if pending:
             mean, _, costs, _ = self._expect(pending)
             table = np.vstack([table, np.column_stack([mean, costs])])
         self.front = table[front_indices(table)]
+
+    def _reference(self, table: np.ndarray) -> np.ndarray:
+        """That of the trials; a known cost counts as far as networks reach that could be tried."""
+        reference = reference_point(table)
+        for i, objective in enumerate(self.objectives):
+            if objective.name not in self.models:
+                costs = np.array([[n.costs[objective.name]] for n in self.pool.base])
+                reference[i] = max(reference[i], worst_inlier(objective.sign * costs)[0])
+        return reference
 
     def scores(self, networks: Sequence[Network]) -> np.ndarray:
         """(n,) expected improvements; larger is better."""
@@ -108,6 +117,12 @@ class Judge:
 def _rank(objective: Objective, models: dict[str, Model]) -> int:
     """The objective that is integrated comes first: what only training tells, else what only a measurement tells."""
     return 2 - (objective.name in models) - (not objective.metric.before_training)
+
+
+def _far(objective: Objective, models: dict[str, Model]) -> float:
+    """The loss that counts for any that is worse."""
+    learned = objective.name in models and not objective.metric.before_training
+    return models[objective.name].seen.far if learned else np.inf
 
 
 def _chance(limit: Constraint, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.objective import Objective
-from nas.pareto import reference_point
 from nas.samplers.base import SAMPLERS, Sampler, observed
 from nas.samplers.candidates import Network, Pool
 from nas.samplers.judge import Judge, Model, fit, to_learn
@@ -69,7 +68,7 @@ class ParetoSampler(Sampler):
 
     def _rank(self, pool: Pool, known: list[Trial], running: list[Network], rng: np.random.Generator) -> list[Network]:
         seen, table = observed(known, self.objectives)
-        judge = Judge(pool, self.objectives, self._fitted(pool, known), table, reference_point(table), running)
+        judge = Judge(pool, self.objectives, self._fitted(pool, known), table, running)
         parents = [pool.tried(seen[i].code) for i in survival_order(table)[: self.population]]
         taken = {pool.tried(t.code).genotype for t in known} | {n.genotype for n in running}
         fresh = [*pool.random(rng, FRESH), *pool.crossed(parents, rng, FRESH)]

@@ -14,7 +14,8 @@ from nas.objective import Constraint, Objective
 from nas.pareto import hypervolume
 from nas.proposals import Exhausted, Proposer
 from nas.samplers import make_sampler
-from nas.samplers.base import Knowledge
+from nas.samplers.base import Knowledge, observed
+from nas.samplers.judge import Judge
 from nas.samplers.observations import observations
 from nas.trial import Point, Trial
 from search_spaces.space import Dimension
@@ -100,9 +101,34 @@ def searched(name, seed, count):
     return hypervolume(table, np.array([0.0, 51.0]))
 
 
+def judge_of(sampler, space, history):
+    pool = sampler._pool_of(space)
+    _, table = observed(history, sampler.objectives)
+    return Judge(pool, sampler.objectives, sampler._fitted(pool, history), table, [])
+
+
 def test_forty_trials_find_what_random_search_does_not_find_in_a_hundred():
     """On a grid of 1,296 networks; the worst of three seeds against the best."""
     assert min(searched("pareto", s, 40) for s in range(3)) > max(searched("random", s, 100) for s in range(3))
+
+
+def test_costs_beyond_those_tried_count_as_far_as_networks_reach():
+    """All trials are small ones; what larger ones would add is not cut off where the trials end."""
+    history = [t for t in history_of(60) if t.values["params_m"] < 12]
+    space, sampler = Grid(6, 6, 6), sampler_of()
+    chosen = [params(space.decode(sampler.propose(space, history, [], 60, a)))["params_m"] for a in range(8)]
+    judge = judge_of(sampler, space, history)
+    assert judge.reference[1] == max(n.costs["params_m"] for n in sampler._pool.base) > 25
+    assert max(chosen) > 12
+
+
+def test_networks_that_cannot_learn_are_not_tried_for_being_cheap():
+    """A sixth of the grid is at chance, its cheapest sixth; to lower the cost of a useless network gains nothing."""
+    space, sampler, trials = Grid(6, 6, 6, 6), sampler_of(), []
+    for number in range(40):
+        code = sampler.propose(space, trials, [], number, 0)
+        trials.append(tried(number, code, **({"accuracy": 0.1} if code["size3"] == 0 else {})))
+    assert sum(t.code["size3"] == 0 for t in trials[12:]) <= 5
 
 
 def test_no_proposal_breaks_a_limit_on_known_costs():
