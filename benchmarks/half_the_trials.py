@@ -1,11 +1,11 @@
-"""Does one sampler with half the trials find a front as good as another with all of them? A campaign, over several seeds.
+"""Does a sampler with half the trials find a front as good as another with all of them? A campaign over several seeds.
 
     python benchmarks/half_the_trials.py [--campaign runs/digits.yaml] [--samplers pareto tpe] [--seeds 5] [--runs DIR]
                                          [--set KEY=VALUE ...] [--json FILE]
 
-For each seed the first sampler runs with half of the campaign's trials, the second with all. Hypervolumes of one seed, and
-of all seeds, have one reference point, that of all trials together; costs are what the searches saw, accuracies those on
-the validation split. Campaigns that ended are not run again, stopped ones are resumed.
+For each seed the first sampler runs with half of the campaign's trials, the second with all. All hypervolumes have one
+reference point, that of all trials together; costs are what the searches saw, accuracies those on the validation split.
+Campaigns that ended are not run again, stopped ones are resumed.
 """
 
 import argparse
