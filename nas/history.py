@@ -59,6 +59,7 @@ class History:
             values=event["costs"], started=event["at"], notes=tuple(event.get("notes", ())),
             predicted={name: (mean, low, high) for name, (mean, low, high) in event.get("predicted", {}).items()},
             intervals={name: (low, high) for name, (_, low, high) in event.get("predicted", {}).items()},
+            expected={name: (mean, deviation) for name, (mean, deviation) in event.get("expected", {}).items()},
         )  # fmt: skip
 
     def _on_restarted(self, event: Event) -> None:

@@ -1,7 +1,7 @@
 """Candidates worth a trial: proposed, decoded, checked for validity, duplicates and constraints before any work."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,12 +20,16 @@ AT_ONCE = 4  # steps tried together: a profile predicts several networks in the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A new, valid, affordable architecture, with what is known of it before training."""
+    """A new, valid, affordable architecture, with what is known of it before training.
+
+    expected: metric -> mean and deviation, where the sampler has a model.
+    """
 
     code: Code
     genotype: Genotype
     hash: str
     known: Known
+    expected: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,14 @@ class Proposer:
         """The next candidate; every replaced proposal is reported to `refused`. Raises Exhausted."""
         finished = [t for t in trials if t.kind == "search" and t.state != "running"]
         pending = [t.code for t in trials if t.kind == "search" and t.state == "running"]
+        found = self._ask(finished, pending, number, refused, taken)
+        expected = self.sampler.expectation(self.space, finished, pending, found.code)
+        return replace(found, expected=expected)
+
+    def _ask(
+        self, finished: Sequence[Trial], pending: Sequence[Code], number: int, refused: Callable[[Refusal], None],
+        taken: set[str],
+    ) -> Candidate:  # fmt: skip
         for attempt in range(PROPOSALS):
             code = self.sampler.propose(self.space, finished, pending, number, attempt)
             found = self._examine(code, taken)

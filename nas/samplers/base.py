@@ -76,6 +76,16 @@ class Sampler(ABC):
         history: finished search trials, complete or not. pending: codes of the trials that are running.
         """
 
+    def expectation(
+        self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], code: "Code"
+    ) -> dict[str, tuple[float, float]]:
+        """Metric -> mean and standard deviation of what a trial of `code` will find, the noise of a training included.
+
+        Asked beside `propose` with the same history and pending, and recorded, so that the report can say how far the
+        sampler is to be believed. Empty for a sampler, or at a time, without a model.
+        """
+        return {}
+
     def rng(self, number: int, attempt: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, number, attempt, _STREAM))
 

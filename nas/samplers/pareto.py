@@ -54,6 +54,18 @@ class ParetoSampler(Sampler):
         ranking = self._ranked(pool, known, running, number)
         return ranking[attempt].code if attempt < len(ranking) else space.sample(rng)
 
+    def expectation(
+        self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], code: "Code"
+    ) -> dict[str, tuple[float, float]]:
+        """Of accuracy, from the warm start on."""
+        pool = self._pool_of(space)
+        known = [t for t in history if pool.encoding.knows(t.code)]
+        early = len(known) + len(pending) < self.startup or len(observed(known, self.objectives)[0]) < FEWEST
+        if early or not len(pool.groups) or not pool.encoding.knows(code):
+            return {}
+        mean, deviation = self._fitted(pool, known)["accuracy"].observed(pool.rows([pool.tried(code)]))
+        return {"accuracy": (-float(mean[0]), float(deviation[0]))}
+
     def _pool_of(self, space: "Space") -> Pool:
         if self._pool is None or self._pool.space is not space or self._pool.knowledge is not self.knowledge:
             self._pool = Pool(space, self.knowledge, self.seed)
