@@ -16,7 +16,7 @@ from nas.journal import Journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
-from nas.trial import Job, Outcome, Point, Trial
+from nas.trial import Expectation, Job, Outcome, Point, Trial
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
@@ -155,7 +155,7 @@ class Loop:
 
     def _start(
         self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], known: Known,
-        expected: dict[str, tuple[float, float]] | None = None,
+        expected: dict[str, Expectation] | None = None,
     ) -> Job:  # fmt: skip
         number = self._next_number()
         self.record(

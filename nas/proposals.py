@@ -10,7 +10,7 @@ from nas.genotype import Genotype
 from nas.known_costs import Known, KnownCosts
 from nas.objective import Constraint, metric_of
 from nas.samplers.base import Sampler
-from nas.trial import Trial
+from nas.trial import Expectation, Trial
 from search_spaces.space import Code, Space
 
 PROPOSALS = 30  # asked from the sampler before falling back to mutation and random search
@@ -22,14 +22,14 @@ AT_ONCE = 4  # steps tried together: a profile predicts several networks in the 
 class Candidate:
     """A new, valid, affordable architecture, with what is known of it before training.
 
-    expected: metric -> mean and deviation, where the sampler has a model.
+    expected: metric -> what its trial will find, where the sampler has a model.
     """
 
     code: Code
     genotype: Genotype
     hash: str
     known: Known
-    expected: dict[str, tuple[float, float]] = field(default_factory=dict)
+    expected: dict[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

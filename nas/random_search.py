@@ -113,5 +113,6 @@ def _broken(limits: Sequence[Constraint], drawn: dict[str, np.ndarray], shape: t
     """(draws, n) whether a limit breaks that only a measurement tells."""
     broken = np.zeros(shape, dtype=bool)
     for limit in limits:
-        broken |= limit.excess(drawn[limit.metric]) > 0
+        values = drawn[limit.metric]
+        broken |= values > limit.bound if limit.operator == "<" else values < limit.bound
     return broken

@@ -7,24 +7,26 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta, norm, spearmanr
 
-from nas.reporting.extent import accuracy_floor
 from nas.reporting.theme import ACCENT, QUIET, finish, number, percent, rows, scale_of
 from nas.run import Run
 
 ENOUGH = 8  # trials before anything is said of the sampler
 SHARE = 0.9  # of the intervals, and confidence of what is said of them
 Z = float(norm.ppf((1 + SHARE) / 2))
-COLUMNS = ["trial", "expected", "deviation", "expected_low", "expected_high", "observed", "inside"]
+COLUMNS = ["trial", "expected", "deviation", "expected_low", "expected_high", "observed", "counted", "inside"]
 
 
 def calibration_table(run: Run) -> pd.DataFrame:
-    """One row for each complete trial with an expectation; its 90 % interval holds the noise of a training."""
+    """One row for each complete trial with an expectation; its 90 % interval holds the noise of a training.
+
+    counted: the observed accuracy, or the lowest that the sampler told apart then.
+    """
     records = []
     for t in run.complete():
         if "accuracy" in t.expected:
-            mean, deviation = t.expected["accuracy"]
-            low, high, found = mean - Z * deviation, mean + Z * deviation, t.values["accuracy"]
-            records.append((t.number, mean, deviation, low, high, found, low <= found <= high))
+            e, found = t.expected["accuracy"], t.values["accuracy"]
+            low, high, counted = e.mean - Z * e.deviation, e.mean + Z * e.deviation, max(found, e.floor)
+            records.append((t.number, e.mean, e.deviation, low, high, found, counted, low <= counted <= high))
     return pd.DataFrame(records, columns=COLUMNS)
 
 
@@ -47,9 +49,9 @@ def share_interval(found: int, of: int) -> tuple[float, float]:
 
 def rank_correlation(table: pd.DataFrame) -> tuple[float, float, float] | None:
     """Spearman's and its 90 % interval (Bonett and Wright, Psychometrika 65, 2000); None where a side is constant."""
-    if table["expected"].nunique() < 2 or table["observed"].nunique() < 2:
+    if table["expected"].nunique() < 2 or table["counted"].nunique() < 2:
         return None
-    rho = float(spearmanr(table["expected"], table["observed"]).statistic)
+    rho = float(spearmanr(table["expected"], table["counted"]).statistic)
     half = Z * np.sqrt((1 + rho**2 / 2) / (len(table) - 3))
     middle = np.arctanh(np.clip(rho, -0.9999, 0.9999))
     return rho, float(np.tanh(middle - half)), float(np.tanh(middle + half))
@@ -57,10 +59,12 @@ def rank_correlation(table: pd.DataFrame) -> tuple[float, float, float] | None:
 
 def calibration_words(run: Run, table: pd.DataFrame) -> str:
     """How far the sampler's expectations could be relied on: intervals, order, bias."""
+    poor = int((table["observed"] < table["counted"]).sum())
+    low = f"Triangles: {poor} that did worse than the sampler cares to tell apart count as that low." if poor else ""
     cut = sum(t.state in ("paused", "stopped") for t in run.searched())
     rest = f"The {cut} trials that were cut short are left out, and those were expected to do worse." if cut else ""
     begun = "What the sampler expected of each network before it was trained, against the accuracy found."
-    return " ".join(filter(None, [begun, _interval_words(table), _order_words(table), _bias_words(table), rest]))
+    return " ".join(filter(None, [begun, _interval_words(table), _order_words(table), _bias_words(table), low, rest]))
 
 
 def _interval_words(table: pd.DataFrame) -> str:
@@ -84,7 +88,7 @@ def _order_words(table: pd.DataFrame) -> str:
 
 def _bias_words(table: pd.DataFrame) -> str:
     """The mean error with its 90 % interval, in percentage points."""
-    errors = 100 * (table["expected"] - table["observed"])
+    errors = 100 * (table["expected"] - table["counted"])
     half = Z * float(errors.std(ddof=1)) / np.sqrt(len(errors))
     mean = float(errors.mean())
     side = "too high" if mean > 0 else "too low"
@@ -93,20 +97,19 @@ def _bias_words(table: pd.DataFrame) -> str:
 
 
 def draw_calibration(table: pd.DataFrame) -> dict[str, Any]:
-    """Expected over observed with intervals and the line of equality; what is far below waits at the edge."""
-    floor = accuracy_floor(table["observed"])
+    """Expected over observed with intervals and the line of equality; a triangle for what was worse than it counts."""
     shown = table.assign(
-        at=table["observed"].clip(lower=floor), edge=np.where(table["observed"] < floor, "triangle-left", "circle"),
+        edge=np.where(table["observed"] < table["counted"], "triangle-left", "circle"),
         text=[f"{number('accuracy', e)} expected, {number('accuracy', o)} found" for e, o in _pairs(table)],
     )  # fmt: skip
-    across = scale_of(shown["at"], "accuracy")
-    up = scale_of(pd.concat([shown["at"], table["expected_low"], table["expected_high"]]), "accuracy")
+    across = scale_of(shown["counted"], "accuracy")
+    up = scale_of(pd.concat([shown["counted"], table["expected_low"], table["expected_high"]]), "accuracy")
     axis = alt.Axis(format="~%", tickCount=6)
-    x, low = alt.X("at:Q", scale=across, title="Accuracy found", axis=axis), _up("expected_low", up)
+    x, low = alt.X("counted:Q", scale=across, title="Accuracy found", axis=axis), _up("expected_low", up)
     base = alt.Chart(rows(shown)).encode(x=x)
-    ends = pd.DataFrame({"at": across.to_dict()["domain"]})
+    ends = pd.DataFrame({"counted": across.to_dict()["domain"]})
     layers = [
-        alt.Chart(rows(ends)).mark_line(color=QUIET, strokeWidth=1, clip=True).encode(x=x, y=_up("at", up)),
+        alt.Chart(rows(ends)).mark_line(color=QUIET, strokeWidth=1, clip=True).encode(x=x, y=_up("counted", up)),
         base.mark_rule(color=QUIET, clip=True).encode(y=low, y2="expected_high:Q"),
         base.mark_point(filled=True, size=70, opacity=0.9, color=ACCENT).encode(
             y=_up("expected", up), shape=alt.Shape("edge:N", scale=None), tooltip=["trial:Q", "text:N"]

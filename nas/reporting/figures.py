@@ -219,8 +219,8 @@ def _importance_reading(run: Run, table: pd.DataFrame) -> str:
         f"Permutation importance of a random forest on {fits['trials'].iloc[0]} trials: how much of the held-out R² is "
         f"lost when a dimension is shuffled ({importance.FOLDS} folds, {importance.ROUNDS} times; R²: {quality}). "
         "Lines are 90 % intervals; a pale bar cannot be told from nothing. "
-        f"{told} of {asked} dimensions can for some objective; of those without effect about one in twenty would pass "
-        f"by chance. The {min(importance.SHOWN, asked)} strongest are drawn.{absent}"
+        f"For some objective {told} of {asked} dimensions can; of those without effect about one in twenty would by "
+        f"chance. The {min(importance.SHOWN, asked)} strongest are drawn.{absent}"
     )
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from nas.objective import metric_of
 from nas.reporting.tables import active_codes
-from nas.reporting.theme import INK, QUIET, finish, legend, rows
+from nas.reporting.theme import INK, finish, legend, rows
 from nas.run import Run
 
 ENOUGH, SHOWN = 20, 12  # trials needed; dimensions drawn
@@ -41,7 +41,8 @@ def importance_table(run: Run) -> pd.DataFrame:
         y = np.array([t.values[objective.name] for t in trials])
         r2, drops = held_out_importance(x, owners, y)
         if r2 > 0:
-            for dimension, values in drops.items():
+            for dimension, dropped in drops.items():
+                values = np.round(dropped, 9)  # what no forest looks at drops by the last digits of a sum
                 low, high = interval_of_mean(values, 1 / (FOLDS - 1))
                 found.append((objective.name, dimension, values.mean(), low, high, low > 0, r2, len(trials)))
     return pd.DataFrame(found, columns=COLUMNS)
@@ -114,9 +115,9 @@ def _shuffled(x: np.ndarray, owners: list[str], names: list[str], rng: np.random
 
 
 def draw_importance(table: pd.DataFrame) -> dict[str, Any]:
-    """Bars with intervals by dimension, one per objective, strongest first; pale where it may as well be nothing."""
-    ranked = table.groupby("dimension")["importance"].max().sort_values(ascending=False)
-    order = list(ranked.index[:SHOWN])
+    """Bars with intervals by dimension, one per objective, the strongest first, pale and last what may be nothing."""
+    ranked = table.groupby("dimension")[["matters", "importance"]].max()
+    order = list(ranked.sort_values(["matters", "importance"], ascending=False).index[:SHOWN])
     kept = table[table["dimension"].isin(order)]
     shown = kept.assign(label=[metric_of(o).label for o in kept["objective"]], shown=kept["importance"].clip(lower=0))
     labels = list(dict.fromkeys(shown["label"]))
@@ -131,6 +132,6 @@ def draw_importance(table: pd.DataFrame) -> dict[str, Any]:
         x=alt.X("shown:Q", title="Loss of R² when shuffled", axis=axis),
         color=alt.condition("datum.matters", colour, alt.value(PALE)),
     )
-    whiskers = base.mark_rule(color=QUIET, strokeWidth=1.5).encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
+    whiskers = base.mark_rule(color=INK, strokeWidth=1.2).encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
     height = max(120, (14 * len(labels) + 10) * len(order))
     return finish(alt.layer(bars, whiskers, data=rows(shown)), height=height)

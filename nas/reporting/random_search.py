@@ -16,7 +16,7 @@ from nas.run import Run
 from nas.trial import Trial
 
 ENOUGH = 12  # complete trials for a model
-CAMPAIGN, RANDOM = "this campaign", "random search (imagined): middle and 90 % interval"
+CAMPAIGN, RANDOM = "this campaign", "random search, imagined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +142,7 @@ def draw_random_search(table: pd.DataFrame) -> dict[str, Any]:
     )  # fmt: skip
     lines = alt.Chart(rows(long)).mark_line(interpolate="step-after", strokeWidth=2).encode(
         x=x, y=alt.Y("hypervolume:Q", title="Hypervolume", axis=alt.Axis(tickCount=5)),
-        color=alt.Color("who:N", scale=scale, legend=legend(2, 1)),
+        color=alt.Color("who:N", scale=scale, legend=legend(2)),
         tooltip=["who:N", "trainings:Q", alt.Tooltip("hypervolume:Q", format=".4g")],
     )  # fmt: skip
     return finish(alt.layer(band, lines), height=280)

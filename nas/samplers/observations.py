@@ -21,7 +21,7 @@ class Observations:
     """Losses (smaller is better; logarithms of costs) with mean 0 and variance 1. Arrays (n,).
 
     trials: the n trials. t: their standardised losses. extra: variances beyond the common noise. middle, size: what
-    undoes the standardisation.
+    undoes the standardisation. far: losses beyond it were taken as that large.
     """
 
     trials: tuple[Trial, ...]
@@ -29,6 +29,7 @@ class Observations:
     extra: np.ndarray
     middle: float
     size: float
+    far: float
 
 
 def observations(history: Sequence[Trial], objective: Objective) -> Observations:
@@ -36,7 +37,8 @@ def observations(history: Sequence[Trial], objective: Objective) -> Observations
     cost = objective.metric.before_training
     found = _costs(history, objective) if cost else _qualities(history, objective)
     losses, deviations = np.array([f[1] for f in found]), np.array([f[2] for f in found])
-    near = losses if cost else np.minimum(losses, _far(losses))
+    far = np.inf if cost else _far(losses)
+    near = np.minimum(losses, far)
     middle, size = float(near.mean()), float(near.std()) or 1.0
     failed = [] if cost else [t for t in history if t.state == "failed"]
     worst = (near.max() - middle) / size
@@ -44,7 +46,7 @@ def observations(history: Sequence[Trial], objective: Objective) -> Observations
         trials=(*(f[0] for f in found), *failed),
         t=np.concatenate([(near - middle) / size, np.full(len(failed), worst)]),
         extra=np.concatenate([(deviations / size) ** 2, np.full(len(failed), DOUBT)]),
-        middle=middle, size=size,
+        middle=middle, size=size, far=far,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """How good a search was: statements, calibration and intervals against made-up trials and closed forms."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import altair as alt
@@ -31,7 +31,7 @@ from nas.reporting.random_search import (
     statement,
 )
 from nas.run import Run
-from nas.trial import Point, Trial
+from nas.trial import Expectation, Point, Trial
 
 ANY = Genotype(topology="plain", stem=Atom("patch", size=2), stages=(Stage(width=32, depth=1),))
 
@@ -88,7 +88,7 @@ def test_nothing_is_compared_with_random_search_without_reason() -> None:
 
 def test_calibration_counts_what_intervals_hold() -> None:
     errors = [0.0, 0.01, -0.01, 0.03, -0.03, 0.01, 0.0, -0.05]
-    expected = {"accuracy": (0.5, 0.01)}
+    expected = {"accuracy": Expectation(mean=0.5, deviation=0.01, floor=0.3)}
     trials = [trial(i, 0.5 + e, expected=expected) for i, e in enumerate(errors)]
     table = calibration_table(run_of(*trials, trial(8), trial(9, state="stopped", expected=expected)))
     assert table["inside"].tolist() == [abs(e) < 0.016449 for e in errors]
@@ -96,6 +96,15 @@ def test_calibration_counts_what_intervals_hold() -> None:
     assert "held 5 of 8 (62 %" in words
     assert "too narrow" in words
     assert "On average it was 0.5 ± " in words
+
+
+def test_what_is_worse_than_a_sampler_tells_apart_counts_as_that_low() -> None:
+    expected = {"accuracy": Expectation(mean=0.41, deviation=0.01, floor=0.4)}
+    run = run_of(*[trial(i, 0.4 - 0.1 * i, expected=expected) for i in range(3)])
+    table = calibration_table(run)
+    assert table["counted"].tolist() == [0.4] * 3
+    assert table["inside"].all()
+    assert "2 that did worse" in calibration_words(run, table)
 
 
 @pytest.mark.parametrize(("found", "of"), [(0, 5), (3, 8), (8, 8)])
@@ -109,7 +118,7 @@ def test_nine_of_ten_intervals_of_a_rank_correlation_hold_the_truth() -> None:
     truth = 6 / np.pi * np.arcsin(0.6 / 2)  # Spearman's of a normal pair whose correlation is 0.6
     for _ in range(300):
         x = rng.normal(size=40)
-        found = rank_correlation(pd.DataFrame({"expected": x, "observed": 0.6 * x + 0.8 * rng.normal(size=40)}))
+        found = rank_correlation(pd.DataFrame({"expected": x, "counted": 0.6 * x + 0.8 * rng.normal(size=40)}))
         held += found is not None and found[1] <= truth <= found[2]
     assert 0.85 < held / 300 < 0.95
 
@@ -130,7 +139,10 @@ def test_dimensions_without_effect_are_seldom_told_from_nothing() -> None:
 
 
 def test_the_charts_of_the_search_are_valid() -> None:
-    trials = [trial(i, 0.5 + 0.01 * i, expected={"accuracy": (0.5, 0.02)}) for i in range(9)]
+    trials = [
+        trial(i, 0.5 + 0.01 * i, expected={"accuracy": Expectation(mean=0.5, deviation=0.02, floor=0.0)})
+        for i in range(9)
+    ]
     importance = pd.DataFrame(
         {"objective": "accuracy", "dimension": ["a", "b"], "importance": [0.5, 0.0], "low": [0.2, -0.1],
          "high": [0.8, 0.1], "matters": [True, False], "r2": 0.5, "trials": 40}
@@ -146,6 +158,8 @@ def test_a_record_without_expectations_reads_and_says_so() -> None:
     started = {"event": "started", "at": 1.0, "trial": 0, "kind": "search", "name": "trial 0", "code": {},
                "genotype": ANY.to_json(), "hash": "0", "costs": {}}  # fmt: skip
     assert replay([started]).trials[0].expected == {}
-    assert replay([started | {"expected": {"accuracy": [0.5, 0.1]}}]).trials[0].expected == {"accuracy": (0.5, 0.1)}
+    expected = Expectation(mean=0.5, deviation=0.1, floor=0.2)
+    event = started | {"expected": {"accuracy": asdict(expected)}}
+    assert replay([event]).trials[0].expected == {"accuracy": expected}
     readings = {f.name: f.reading for f in figures(run_of(*[trial(i) for i in range(20)], sampler={"name": "tpe"}))}
     assert "the sampler tpe has none." in readings["calibration"]
