@@ -9,7 +9,7 @@ import pandas as pd
 
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
-from nas.random_search import DRAWS, HIGH, LOW, RandomSearches, random_searches
+from nas.random_search import DRAWS, LOW, RandomSearches, random_searches
 from nas.reporting.pool import pool_of
 from nas.reporting.theme import ACCENT, QUIET, finish, legend, noun_of, percent, rows
 from nas.run import Run
@@ -93,7 +93,7 @@ def statement(found: Comparison) -> str:
     low, middle, high = found.searches.band()[:, min(n, found.searches.trials)]
     chance = found.searches.reaching(own, n)
     reached = f"With {n} networks trained, random search would have reached {middle:.3g} ({low:.3g} to {high:.3g})"
-    if chance > HIGH:
+    if low > own:
         return f"{reached}, more than this campaign's {own:.3g}."
     if chance > LOW:
         return (
