@@ -121,7 +121,7 @@ def _learnt_words(searches: RandomSearches) -> str:
     names = " and ".join(noun_of(name) for name in searches.learnt)
     return (
         f"Not known before a trial and so learnt from the trials as well: {names}. A search tries cheap networks more "
-        "often than chance does, which makes such a random search look better than it is."
+        "often than chance does, which can make such a random search look better than it is."
     )
 
 
