@@ -39,7 +39,7 @@ def ours(name: str, knows: bool, problem: Problem, trials: int, seed: int) -> li
         code = next(_new(problem, sampler, history, places, number))
         network = problem.space.decode(code)
         places.append(problem.place[network])
-        history.append(_trial(number, code, network, problem))
+        history.append(trial_of(number, code, network, problem))
     return places
 
 
@@ -52,7 +52,7 @@ def _new(problem: Problem, sampler: Sampler, history: list[Trial], places: list[
     yield problem.space.sample(np.random.default_rng((number, len(places))))
 
 
-def _trial(number: int, code: Code, network: tuple[str, ...], problem: Problem) -> Trial:
+def trial_of(number: int, code: Code, network: tuple[str, ...], problem: Problem) -> Trial:
     return Trial(
         number=number, kind="search", name=f"trial {number}", state="complete", genotype=network,
         hash="|".join(network), code=code, values=problem.values(network), finished=float(number),

@@ -5,7 +5,7 @@ from typing import Any
 
 from nas.genotype import Genotype
 from nas.journal import Event
-from nas.trial import Outcome, Point, Trial
+from nas.trial import Expectation, Outcome, Point, Trial
 from nas.uncertainty import pooled
 
 
@@ -59,6 +59,7 @@ class History:
             values=event["costs"], started=event["at"], notes=tuple(event.get("notes", ())),
             predicted={name: (mean, low, high) for name, (mean, low, high) in event.get("predicted", {}).items()},
             intervals={name: (low, high) for name, (_, low, high) in event.get("predicted", {}).items()},
+            expected={name: Expectation(**found) for name, found in event.get("expected", {}).items()},
         )  # fmt: skip
 
     def _on_restarted(self, event: Event) -> None:

@@ -16,7 +16,7 @@ from nas.journal import Journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
-from nas.trial import Job, Outcome, Point, Trial
+from nas.trial import Expectation, Job, Outcome, Point, Trial
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
@@ -74,8 +74,9 @@ class Loop:
             return self._resume_any()
         number = self._next_number()
         return self._start(
-            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known
-        )
+            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known,
+            candidate.expected,
+        )  # fmt: skip
 
     def measured(self, job: Job, latency: Measured) -> None:
         self.record("measured", trial=job.trial, hash=job.hash, device=self.device, latency=asdict(latency))
@@ -153,8 +154,9 @@ class Loop:
                 self.record("rejected", **{f: getattr(refusal, f) for f in ("reason", "detail", "hash")})
 
     def _start(
-        self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], known: Known
-    ) -> Job:
+        self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], known: Known,
+        expected: dict[str, Expectation] | None = None,
+    ) -> Job:  # fmt: skip
         number = self._next_number()
         self.record(
             "started",
@@ -166,6 +168,7 @@ class Loop:
             hash=name_hash,
             costs=known.values,
             predicted=known.predicted,
+            expected=expected or {},
             notes=known.notes,
         )
         return self._job(self.history.trials[number])

@@ -1,7 +1,7 @@
 """Candidates worth a trial: proposed, decoded, checked for validity, duplicates and constraints before any work."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from nas.genotype import Genotype
 from nas.known_costs import Known, KnownCosts
 from nas.objective import Constraint, metric_of
 from nas.samplers.base import Sampler
-from nas.trial import Trial
+from nas.trial import Expectation, Trial
 from search_spaces.space import Code, Space
 
 PROPOSALS = 30  # asked from the sampler before falling back to mutation and random search
@@ -20,12 +20,16 @@ AT_ONCE = 4  # steps tried together: a profile predicts several networks in the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A new, valid, affordable architecture, with what is known of it before training."""
+    """A new, valid, affordable architecture, with what is known of it before training.
+
+    expected: metric -> what its trial will find, where the sampler has a model.
+    """
 
     code: Code
     genotype: Genotype
     hash: str
     known: Known
+    expected: dict[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,14 @@ class Proposer:
         """The next candidate; every replaced proposal is reported to `refused`. Raises Exhausted."""
         finished = [t for t in trials if t.kind == "search" and t.state != "running"]
         pending = [t.code for t in trials if t.kind == "search" and t.state == "running"]
+        found = self._ask(finished, pending, number, refused, taken)
+        expected = self.sampler.expectation(self.space, finished, pending, found.code)
+        return replace(found, expected=expected)
+
+    def _ask(
+        self, finished: Sequence[Trial], pending: Sequence[Code], number: int, refused: Callable[[Refusal], None],
+        taken: set[str],
+    ) -> Candidate:  # fmt: skip
         for attempt in range(PROPOSALS):
             code = self.sampler.propose(self.space, finished, pending, number, attempt)
             found = self._examine(code, taken)

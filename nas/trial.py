@@ -60,10 +60,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What a sampler expected of a metric in a trial: a normal variable that holds the noise of a training.
+
+    floor: the sampler does not tell apart what lies below, and takes it as that low.
+    """
+
+    mean: float
+    deviation: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """The record of one architecture, rebuilt from the journal. Numbers are shared by references and search trials.
 
     predicted: metric -> (mean, low, high) that a profile gave before the trial; a measurement replaces it in `values`.
+    expected: metric -> what the sampler expected when it proposed the trial.
     measured_again: the metrics that were measured once more beside the other contenders.
     training_state: of a paused trial, the file from which its training goes on.
     """
@@ -85,6 +98,7 @@ class Trial:
     joules: float | None = None
     training_state: str | None = None
     predicted: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    expected: dict[str, Expectation] = field(default_factory=dict)
     measured_again: frozenset[str] = frozenset()
     started: float = 0.0  # seconds since the epoch
     finished: float | None = None

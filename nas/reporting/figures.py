@@ -6,7 +6,18 @@ from typing import Any
 import pandas as pd
 
 from nas.objective import Objective
-from nas.reporting import devices, fidelity, front, importance, mechanisms, predictions, progress, spending
+from nas.reporting import (
+    calibration,
+    devices,
+    fidelity,
+    front,
+    importance,
+    mechanisms,
+    predictions,
+    progress,
+    random_search,
+    spending,
+)
 from nas.reporting.extent import below_words, outside_words
 from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
@@ -27,6 +38,7 @@ class Figure:
 def figures(run: Run) -> list[Figure]:
     return [
         *front_figures(run), *device_figures(run), *prediction_figures(run), *progress_figures(run),
+        random_search_figure(run), calibration_figure(run),
         *mechanism_figures(run), importance_figure(run), curves_figure(run), *fidelity_figures(run),
         phases_figure(run),
     ]  # fmt: skip
@@ -142,6 +154,27 @@ def progress_figures(run: Run) -> list[Figure]:
     ]  # fmt: skip
 
 
+def random_search_figure(run: Run) -> Figure:
+    found = random_search.compare(run)
+    title = "This campaign beside random search"
+    if isinstance(found, str):
+        return Figure(name="random-search", section="search", title=title, reading=found)
+    table = random_search.random_search_table(found)
+    reading = random_search.random_search_words(run, found)
+    spec = random_search.draw_random_search(table)
+    return Figure(name="random-search", section="search", title=title, reading=reading, table=table, spec=spec)
+
+
+def calibration_figure(run: Run) -> Figure:
+    table = calibration.calibration_table(run)
+    absent = Figure(name="calibration", section="search", title="What the sampler expected, and what was found",
+                    reading=calibration.absent_words(run, table))  # fmt: skip
+    if len(table) < calibration.ENOUGH:
+        return absent
+    reading = calibration.calibration_words(run, table)
+    return replace(absent, reading=reading, table=table, spec=calibration.draw_calibration(table))
+
+
 def mechanism_figures(run: Run) -> list[Figure]:
     uses = mechanisms.uses_table(run)
     if uses["trial"].nunique() < 2:
@@ -181,10 +214,13 @@ def _importance_reading(run: Run, table: pd.DataFrame) -> str:
     quality = ", ".join(f"{noun_of(o)} {r2:.2f}" for o, r2 in zip(fits["objective"], fits["r2"], strict=True))
     missing = [noun_of(o.name) for o in run.campaign.objective_list if o.name not in set(fits["objective"])]
     absent = f" Not shown: {', '.join(missing)}, which the forest cannot predict." if missing else ""
+    told, asked = table.loc[table["matters"], "dimension"].nunique(), table["dimension"].nunique()
     return (
         f"Permutation importance of a random forest on {fits['trials'].iloc[0]} trials: how much of the held-out R² is "
-        f"lost when a dimension is shuffled ({importance.FOLDS} folds, {importance.REPEATS} shuffles; R²: {quality}). "
-        f"The {importance.SHOWN} strongest are drawn.{absent}"
+        f"lost when a dimension is shuffled ({importance.FOLDS} folds, {importance.ROUNDS} times; R²: {quality}). "
+        "Lines are 90 % intervals; a pale bar cannot be told from nothing. "
+        f"For some objective {told} of {asked} dimensions can; of those without effect about one in twenty would by "
+        f"chance. The {min(importance.SHOWN, asked)} strongest are drawn.{absent}"
     )
 
 

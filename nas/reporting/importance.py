@@ -2,6 +2,8 @@
 
 Breiman, "Random Forests", Machine Learning 45 (2001). Measured on held-out folds, so that a forest that has only
 memorised the trials shows no importance. A dimension that has no effect on a trial takes the value "inactive".
+Intervals hold what other trials and another forest would change (Molnar et al., xAI 2023, arXiv 2109.01433): folds
+share most of their trials, for which the variance of the mean is corrected (Nadeau, Bengio, Machine Learning 52, 2003).
 """
 
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from nas.objective import metric_of
 from nas.reporting.tables import active_codes
@@ -16,28 +19,39 @@ from nas.reporting.theme import INK, finish, legend, rows
 from nas.run import Run
 
 ENOUGH, SHOWN = 20, 12  # trials needed; dimensions drawn
-FOLDS, REPEATS, TREES = 5, 10, 50
-BAR_COLOURS = ["#0072B2", "#E69F00", "#009E73"]
+FOLDS, ROUNDS, REPEATS, TREES = 5, 3, 4, 50  # folds of a round, rounds, shuffles of a fold, trees of a forest
+CONFIDENCE = 0.9
+BAR_COLOURS, PALE = ["#0072B2", "#E69F00", "#009E73"], "#d3dae1"
+COLUMNS = ["objective", "dimension", "importance", "low", "high", "matters", "r2", "trials"]
 
 
 def importance_table(run: Run) -> pd.DataFrame:
-    """Per objective and dimension: mean and standard deviation over the folds of the loss of R² when it is shuffled.
+    """Per objective and dimension: the loss of R² when it is shuffled, and its 90 % interval.
 
-    `r2` is the held-out R² of the forest; an objective that the forest cannot predict (R² <= 0) is left out.
+    matters: whether the interval lies above zero. `r2` is the held-out R² of the forest; an objective that the forest
+    cannot predict (R² <= 0) is left out.
     """
-    columns = ["objective", "dimension", "importance", "deviation", "r2", "trials"]
     codes = active_codes(run)
     trials = [t for t in run.complete() if t.number in codes]
     if len(trials) < ENOUGH:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=COLUMNS)
     x, owners = encode([codes[t.number] for t in trials])
     found = []
     for objective in run.campaign.objective_list:
         y = np.array([t.values[objective.name] for t in trials])
         r2, drops = held_out_importance(x, owners, y)
         if r2 > 0:
-            found += [(objective.name, d, v.mean(), v.std(), r2, len(trials)) for d, v in drops.items()]
-    return pd.DataFrame(found, columns=columns)
+            for dimension, dropped in drops.items():
+                values = np.round(dropped, 9)  # what no forest looks at drops by the last digits of a sum
+                low, high = interval_of_mean(values, 1 / (FOLDS - 1))
+                found.append((objective.name, dimension, values.mean(), low, high, low > 0, r2, len(trials)))
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def interval_of_mean(values: np.ndarray, ratio: float) -> tuple[float, float]:
+    """90 % interval of a mean over held-out parts, which share trials; ratio: of held-out trials to those fitted to."""
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.sqrt((1 / len(values) + ratio) * values.var(ddof=1))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def encode(codes: list[dict[str, Any]]) -> tuple[np.ndarray, list[str]]:
@@ -69,15 +83,16 @@ def _columns(values: list[Any]) -> list[np.ndarray]:
 def held_out_importance(x: np.ndarray, owners: list[str], y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
     """(R² on held-out trials, dimension -> loss of R² in each fold when its columns are shuffled together)."""
     from sklearn.ensemble import RandomForestRegressor
-    from sklearn.model_selection import KFold
+    from sklearn.model_selection import RepeatedKFold
 
     spread = float(np.var(y))
     if not owners or spread == 0:
         return 0.0, {}
     rng = np.random.default_rng(0)  # the same page from the same run
     names = list(dict.fromkeys(owners))
-    errors, drops = [], np.zeros((FOLDS, len(names)))
-    for fold, (train, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=0).split(x)):
+    errors, drops = [], np.zeros((ROUNDS * FOLDS, len(names)))
+    splits = RepeatedKFold(n_splits=FOLDS, n_repeats=ROUNDS, random_state=0).split(x)
+    for fold, (train, test) in enumerate(splits):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0).fit(
             x[train], y[train]
         )
@@ -100,18 +115,23 @@ def _shuffled(x: np.ndarray, owners: list[str], names: list[str], rng: np.random
 
 
 def draw_importance(table: pd.DataFrame) -> dict[str, Any]:
-    """Bars grouped by dimension, one per objective, for the dimensions that matter most to some objective."""
-    ranked = table.groupby("dimension")["importance"].max().sort_values(ascending=False)
-    order = list(ranked.index[:SHOWN])
+    """Bars with intervals by dimension, one per objective, the strongest first, pale and last what may be nothing."""
+    ranked = table.groupby("dimension")[["matters", "importance"]].max()
+    order = list(ranked.sort_values(["matters", "importance"], ascending=False).index[:SHOWN])
     kept = table[table["dimension"].isin(order)]
-    objectives = list(dict.fromkeys(kept["objective"]))
     shown = kept.assign(label=[metric_of(o).label for o in kept["objective"]], shown=kept["importance"].clip(lower=0))
-    labels = [metric_of(o).label for o in objectives]
-    bars = alt.Chart(rows(shown)).mark_bar(cornerRadiusEnd=2).encode(
+    labels = list(dict.fromkeys(shown["label"]))
+    colour = alt.Color("label:N", scale=alt.Scale(domain=labels, range=BAR_COLOURS[: len(labels)]), legend=legend(3))
+    axis, told = alt.Axis(format=".2f", tickCount=5), ("importance", "low", "high")
+    base = alt.Chart().encode(
         y=alt.Y("dimension:N", sort=order, title=None, axis=alt.Axis(labelColor=INK)),
         yOffset=alt.YOffset("label:N", sort=labels),
-        x=alt.X("shown:Q", title="Loss of R² when shuffled", axis=alt.Axis(format=".2f", tickCount=5)),
-        color=alt.Color("label:N", scale=alt.Scale(domain=labels, range=BAR_COLOURS[: len(labels)]), legend=legend(3)),
-        tooltip=["dimension:N", "label:N", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("importance", "deviation"))],
+        tooltip=["dimension:N", "label:N", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in told)],
     )  # fmt: skip
-    return finish(bars, height=max(120, (14 * len(labels) + 10) * len(order)))
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        x=alt.X("shown:Q", title="Loss of R² when shuffled", axis=axis),
+        color=alt.condition("datum.matters", colour, alt.value(PALE)),
+    )
+    whiskers = base.mark_rule(color=INK, strokeWidth=1.2).encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
+    height = max(120, (14 * len(labels) + 10) * len(order))
+    return finish(alt.layer(bars, whiskers, data=rows(shown)), height=height)

@@ -35,6 +35,7 @@ from nas.run import Run
 PICTURE_WIDTH = 880  # pixels; the PNG has twice as many
 SECTIONS = {
     "front": "Front", "devices": "Devices", "predictions": "Predictions", "progress": "Progress",
+    "search": "How good was the search",
     "mechanisms": "Mechanisms", "importance": "Importance", "curves": "Learning curves", "fidelity": "Early stopping",
     "costs": "Costs",
 }  # fmt: skip

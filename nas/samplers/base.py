@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.objective import Constraint, Objective, losses
 from nas.registry import Registry
-from nas.trial import Trial
+from nas.trial import Expectation, Trial
 
 if TYPE_CHECKING:
     from search_spaces.space import Code, Space
@@ -75,6 +75,16 @@ class Sampler(ABC):
 
         history: finished search trials, complete or not. pending: codes of the trials that are running.
         """
+
+    def expectation(
+        self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], code: "Code"
+    ) -> dict[str, Expectation]:
+        """Metric -> what a trial of `code` will find.
+
+        Asked beside `propose` with the same history and pending, and recorded, so that the report can say how far the
+        sampler is to be believed. Empty for a sampler, or at a time, without a model.
+        """
+        return {}
 
     def rng(self, number: int, attempt: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, number, attempt, _STREAM))

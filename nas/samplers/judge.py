@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from nas.objective import METRICS, Constraint, Objective
+from nas.objective import Constraint, Objective, metric_of
 from nas.pareto import front_indices, reference_point, worst_inlier
 from nas.samplers.candidates import Network, Pool
 from nas.samplers.encoding import SMALLEST
@@ -27,6 +27,15 @@ class Model:
         """(n,) means and standard deviations in the units of the observations."""
         mean, deviation = self.process.predict(rows)
         return self.seen.middle + self.seen.size * mean, self.seen.size * deviation
+
+    def draw(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, n) observations in the units of the observations, noise included, drawn together."""
+        return self.seen.middle + self.seen.size * self.process.draw(rows, count, rng)
+
+    def observed(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) means and standard deviations of what a trial would observe: the noise is in them."""
+        mean, deviation = self.predict(rows)
+        return mean, np.sqrt(deviation**2 + self.seen.size**2 * self.process.noise)
 
     def believing(self, rows: np.ndarray) -> "Model":
         return Model(process=self.process.believing(rows), seen=self.seen)
@@ -132,4 +141,4 @@ def _chance(limit: Constraint, mean: np.ndarray, deviation: np.ndarray) -> np.nd
 
 
 def _is_cost(limit: Constraint) -> bool:
-    return METRICS[limit.metric].before_training
+    return metric_of(limit.metric).before_training

@@ -15,7 +15,7 @@ from nas.samplers.base import SAMPLERS, Sampler, observed
 from nas.samplers.candidates import Network, Pool
 from nas.samplers.judge import Judge, Model, fit, to_learn
 from nas.samplers.nsga2 import survival_order
-from nas.trial import Trial
+from nas.trial import Expectation, Trial
 
 if TYPE_CHECKING:
     from search_spaces.space import Code, Space
@@ -52,6 +52,20 @@ class ParetoSampler(Sampler):
             return _spread(pool, made, rng, self.seed) or space.sample(rng)
         ranking = self._ranked(pool, known, running, number)
         return ranking[attempt].code if attempt < len(ranking) else space.sample(rng)
+
+    def expectation(
+        self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], code: "Code"
+    ) -> dict[str, Expectation]:
+        """Of accuracy, from the warm start on."""
+        pool = self._pool_of(space)
+        known = [t for t in history if pool.encoding.knows(t.code)]
+        early = len(known) + len(pending) < self.startup or len(observed(known, self.objectives)[0]) < FEWEST
+        if early or not len(pool.groups) or not pool.encoding.knows(code):
+            return {}
+        model = self._fitted(pool, known)["accuracy"]
+        mean, deviation = model.observed(pool.rows([pool.tried(code)]))
+        found = Expectation(mean=-float(mean[0]), deviation=float(deviation[0]), floor=-model.seen.far)
+        return {"accuracy": found}
 
     def _pool_of(self, space: "Space") -> Pool:
         if self._pool is None or self._pool.space is not space or self._pool.knowledge is not self.knowledge:

@@ -50,6 +50,19 @@ class Process:
         prior = np.exp(self.theta[0]) + np.exp(self.theta[2]) + _linear(self.theta, self.groups) * (x**2).sum(axis=1)
         return across.T @ self._weights, np.sqrt(np.maximum(prior - (solved**2).sum(axis=0), 1e-12))
 
+    @property
+    def noise(self) -> float:
+        """Variance of one observation about the noiseless target."""
+        return float(np.exp(self.theta[3]))
+
+    def draw(self, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, n) observations at x, noise included, drawn together: rows that are alike go up and down together."""
+        across = kernel(self.theta, self.groups, self.x, x)
+        solved = solve_triangular(self._factor, across, lower=True, check_finite=False)
+        covariance = kernel(self.theta, self.groups, x, x) - solved.T @ solved
+        covariance[np.diag_indices(len(x))] += self.noise + JITTER
+        return across.T @ self._weights + rng.normal(size=(count, len(x))) @ np.linalg.cholesky(covariance).T
+
     def believing(self, x: np.ndarray) -> Self:
         """As if what is expected at x had been found there (Ginsbourger et al., 2010): trials that still run."""
         if not len(x):

@@ -15,6 +15,7 @@ from nas.pareto import hypervolume
 from nas.proposals import Exhausted, Proposer
 from nas.samplers import make_sampler
 from nas.samplers.base import Knowledge, observed
+from nas.samplers.candidates import Pool
 from nas.samplers.judge import Judge
 from nas.samplers.observations import observations
 from nas.trial import Point, Trial
@@ -239,3 +240,30 @@ def test_a_space_without_a_valid_network_is_the_users_to_mend():
 
     with pytest.raises(UserError, match="holds no valid network"):
         sampler_of().propose(Empty(2), [], [], 0, 0)
+
+
+def test_expectations_begin_with_the_model_and_hold_its_noise():
+    rng, grid, sampler = np.random.default_rng(0), Grid(10, 10), sampler_of()
+    history = [tried(i, grid.sample(rng), accuracy=float(rng.uniform(0.4, 0.6))) for i in range(20)]
+    asked = {"size0": 4, "size1": 7}
+    assert sampler.expectation(grid, history[:5], [], asked) == {}
+    expected = sampler.expectation(grid, history, [], asked)["accuracy"]
+    pool = Pool(grid, sampler.knowledge, 0)
+    model = judge_module.fit(pool, history, ACCURACY, 0)
+    loss, doubt = model.predict(pool.rows(pool.networks([asked])))
+    assert expected.mean == pytest.approx(-loss[0])
+    assert expected.deviation**2 == pytest.approx(doubt[0] ** 2 + model.seen.size**2 * np.exp(model.process.theta[3]))
+    found = [t.values["accuracy"] for t in history]
+    assert expected.floor == pytest.approx(2 * np.median(found) - max(found))
+
+
+def test_what_was_expected_is_part_of_a_candidate():
+    grid, sampler = Grid(10, 10), make_sampler("pareto", (ACCURACY, PARAMS), 0, startup=6)
+    sampler.knowledge = Knowledge(costs=params)
+    proposer = Proposer(grid, sampler, [], Counted(), 0)
+    early = proposer.next([], 0, lambda refusal: None, set())
+    history = [tried(i, {"size0": i, "size1": (3 * i) % 10}) for i in range(8)]
+    assert early.expected == {}
+    late = proposer.next(history, 8, lambda refusal: None, set())
+    assert late.expected == sampler.expectation(grid, history, [], late.code)
+    assert set(late.expected) == {"accuracy"}

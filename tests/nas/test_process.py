@@ -7,7 +7,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
 from evaluators.prediction.gaussian_process import squared_distances
-from nas.samplers.process import Process, _evidence
+from nas.samplers.process import Process, _evidence, kernel
 
 GROUPS = np.array([0, 1, 1])
 THETA = np.log([0.3, 0.6, 0.8, 0.05, 0.7, 1.9])
@@ -45,6 +45,17 @@ def test_nine_of_ten_held_out_values_lie_in_their_intervals():
         mean, deviation = process.predict(new)
         inside += (np.abs(mean - truth / 1.2) < 1.645 * deviation).tolist()
     assert 0.82 < np.mean(inside) < 0.97
+
+
+def test_draws_have_the_covariance_of_the_posterior_and_the_noise():
+    (x, t), (new, _) = rows(25), rows(3, seed=1)
+    process = Process(theta=THETA, groups=GROUPS, x=x, t=t, extra=np.zeros(25))
+    before, across = kernel(THETA, GROUPS, new, new), kernel(THETA, GROUPS, x, new)
+    seen = kernel(THETA, GROUPS, x, x) + 0.05 * np.eye(25)
+    after = before - across.T @ np.linalg.solve(seen, across) + 0.05 * np.eye(3)
+    draws = process.draw(new, 40_000, np.random.default_rng(0))
+    assert draws.mean(axis=0) == pytest.approx(process.predict(new)[0], abs=0.02)
+    assert np.cov(draws.T) == pytest.approx(after, abs=0.02)
 
 
 def test_what_is_believed_leaves_means_and_narrows_deviations():

@@ -118,6 +118,13 @@ def test_equal_arguments_give_equal_proposals(name, count):
     assert first == second
 
 
+def test_expectations_are_of_accuracy_or_absent_and_repeat_themselves(name):
+    first, second = (make_sampler(name, TWO, 3).expectation(ToySpace(), history_of(30), [], TOY) for _ in range(2))
+    assert first == second
+    assert set(first) <= {"accuracy"}
+    assert all(0 < e.deviation < 1 and -1 < e.floor < 1 and -1 < e.mean < 2 for e in first.values())
+
+
 @pytest.mark.parametrize("count", [0, 30])
 def test_number_attempt_and_seed_each_change_the_proposal(name, count):
     """But for Optuna's processes, which look for the one optimum of a history: there only a refusal changes it."""
