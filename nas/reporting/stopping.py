@@ -93,7 +93,7 @@ def share_words(share: float) -> str:
     """0.3 %, 12 %; below 0.1 % where it is."""
     if 0 < share < 0.001:
         return "below 0.1 %"
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.1f} %" if share < 0.1 and share != WORTH else f"{100 * share:.0f} %"
 
 
 def _range(row: dict[Any, Any]) -> str:

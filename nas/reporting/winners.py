@@ -143,8 +143,8 @@ def winners_words(run: Run, table: pd.DataFrame) -> str:
     reading = (
         f"Best accuracy of the networks in which most blocks use a mechanism, in bands of {noun}; beside it the number "
         f"of trials. A solid frame wins its band with at least {percent(SURE)}, dashed frames are ties: accuracies are "
-        f"taken with the chance error of {pictures} validation pictures (another training may differ by more), the best "
-        "of many pulled towards the rest of the band."
+        f"taken with the chance error of {pictures} validation pictures (another training may differ by more), and the "
+        "best of many pulled towards the rest of the band."
     )
     return " ".join([reading, *words])
 

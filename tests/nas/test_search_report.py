@@ -115,8 +115,8 @@ def test_a_clear_lead_wins_and_equal_accuracies_tie(make_campaign: Make) -> None
 
 def test_bands_hold_every_trial_once_and_end_at_costs_of_trials(make_campaign: Make) -> None:
     rng = np.random.default_rng(0)
-    trials = [trial(n, a, macs=c, mixer=m) for n, (a, c, m) in enumerate(
-        zip(rng.random(40), rng.random(40), rng.choice(["softmax", "window", "pooling"], 40), strict=True))]  # fmt: skip
+    drawn = zip(rng.random(40), rng.random(40), rng.choice(["softmax", "window", "pooling"], 40), strict=True)
+    trials = [trial(n, accuracy, macs=macs, mixer=mixer) for n, (accuracy, macs, mixer) in enumerate(drawn)]
     table = winners_table(run_of(make_campaign, *trials))
     assert table["trials"].sum() == 40
     assert set(band_edges(trials, "macs_g")) <= {t.values["macs_g"] for t in trials}
