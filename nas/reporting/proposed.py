@@ -1,5 +1,6 @@
 """What became of everything that was proposed: turned away before any work, turned away by a measurement, trained."""
 
+from collections import Counter
 from typing import Any
 
 import altair as alt
@@ -14,6 +15,10 @@ WORDS = {
     "invalid": "broke the rules of the space", "memory": "needed more memory to train than is free",
     "failed": "failed", "running": "have not ended",
 }  # fmt: skip
+SHORT = {
+    "complete": "trained", "cut": "trained in part", "duplicate": "duplicate", "invalid": "rules of the space",
+    "memory": "memory", "failed": "failed", "running": "not ended",
+}  # fmt: skip
 FILTERS = ("pareto",)  # samplers that look at costs themselves before they propose
 
 
@@ -21,8 +26,8 @@ def proposed_table(run: Run) -> pd.DataFrame:
     """One row per outcome of a proposal and, where a limit decided, its metric: how many, and their share of all."""
     outcomes = [(r.reason, r.detail if r.reason == "constraint" else "") for r in run.rejections]
     outcomes += [outcome(run, t) for t in run.searched()]
-    counts = pd.Series(outcomes, dtype=object).value_counts()
-    records = [(kind, metric, int(n), n / len(outcomes)) for (kind, metric), n in counts.items()]
+    counts = Counter(outcomes).most_common()
+    records = [(kind, metric, n, n / len(outcomes)) for (kind, metric), n in counts]
     return pd.DataFrame(records, columns=["outcome", "metric", "proposals", "share"])
 
 
@@ -73,14 +78,16 @@ def _filter_words(run: Run) -> str:
 
 def draw_proposed(table: pd.DataFrame) -> dict[str, Any]:
     """A bar for every outcome, the trained ones in colour."""
-    words = [outcome_words(row) for row in table.to_dict("records")]
-    text = [f"{n} ({100 * share:.0f} %)" for n, share in zip(table["proposals"], table["share"], strict=True)]
+    words = [f"{_short(row)}: {row['proposals']} ({100 * row['share']:.0f} %)" for row in table.to_dict("records")]
     colours = [ACCENT if kind == "complete" else QUIET for kind in table["outcome"]]
-    shown = table.assign(words=words, text=text, colour=colours)
-    y = alt.Y("words:N", sort=words, title=None, axis=alt.Axis(labelColor=INK, labelLimit=280, grid=False))
-    top = 1.2 * int(table["proposals"].max())
-    x = alt.X("proposals:Q", title="Proposals", scale=alt.Scale(domain=[0, top], nice=False),
-              axis=alt.Axis(tickMinStep=1, tickCount=5, grid=False))  # fmt: skip
-    bars = alt.Chart().mark_bar(height=16).encode(x=x, y=y, color=alt.Color("colour:N", scale=None))
-    labels = alt.Chart().mark_text(align="left", dx=5, color=INK, fontSize=12).encode(x=x, y=y, text="text:N")
-    return finish(alt.layer(bars, labels, data=rows(shown)), height=26 * len(table))
+    shown = table.assign(words=words, colour=colours)
+    y = alt.Y("words:N", sort=words, title=None, axis=alt.Axis(labelColor=INK, labelLimit=210, grid=False))
+    x = alt.X("proposals:Q", title="Proposals", axis=alt.Axis(tickMinStep=1, tickCount=5, grid=False))
+    bars = alt.Chart(rows(shown)).mark_bar(height=16).encode(x=x, y=y, color=alt.Color("colour:N", scale=None))
+    return finish(bars, height=26 * len(table))
+
+
+def _short(row: dict[Any, Any]) -> str:
+    """A label beside a bar."""
+    limit = f"limit on {noun_of(row['metric'])}" if row["metric"] else "limit"
+    return {"constraint": limit, "infeasible": f"{limit}, measured"}.get(row["outcome"], str(SHORT.get(row["outcome"])))

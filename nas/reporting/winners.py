@@ -12,9 +12,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from nas.objective import metric_of
 from nas.pareto import ranks, worst_inlier
 from nas.reporting.classes import class_of, main_mechanism
-from nas.reporting.theme import INK, QUIET, finish, noun_of, number, percent, rows
+from nas.reporting.theme import INK, NARROW, QUIET, finish, noun_of, number, percent, rows
 from nas.run import Run
 from nas.trial import Trial
 
@@ -175,7 +176,7 @@ def _band_words(group: pd.DataFrame, cost: str) -> str:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:.1f}".replace("-", "−")
+    return f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "−")
 
 
 def _trials(n: int) -> str:
@@ -186,7 +187,7 @@ def draw_winners(table: pd.DataFrame, cost: str) -> dict[str, Any]:
     """Mechanisms as rows, bands as columns; the colour says how far a cell is below the best of its band."""
     shown = _shown(table)
     best = shown.groupby("band")["best"].transform("max")
-    labels = [band_label(cost, r["low"], r["high"], r["band"] == 0) for r in shown.to_dict("records")]
+    labels = [f"{high:.3g}" for high in shown["high"]]
     text = [f"{100 * b:.1f} % · {n}" for b, n in zip(shown["best"], shown["trials"], strict=True)]
     first = ~shown.duplicated("band")
     close = first | shown["tied"].astype(bool)
@@ -194,11 +195,11 @@ def draw_winners(table: pd.DataFrame, cost: str) -> dict[str, Any]:
     shown = shown.assign(column=labels, behind=shown["best"] - best, text=text, mark=mark)
     order = shown.groupby("mechanism")["behind"].max().sort_values(ascending=False, kind="stable").index
     y = alt.Y("mechanism:N", sort=list(order), title=None, axis=alt.Axis(labelColor=INK, grid=False))
-    x = alt.X("column:N", sort=list(dict.fromkeys(labels)), title=None,
+    x = alt.X("column:N", sort=list(dict.fromkeys(labels)), title=f"{metric_of(cost).label}, up to",
               axis=alt.Axis(labelAngle=0, grid=False, orient="top", labelLimit=130))  # fmt: skip
     worst = max(-float(worst_inlier(-shown["behind"].to_numpy(float)[:, None])[0]), -1.0)
     scale = alt.Scale(range=["#f5f7fa", "#9ecae1"], domain=[min(worst, -1e-6), 0], clamp=True)
-    hover = ["mechanism:N", "column:N", alt.Tooltip("best:Q", format=".1%"), "trials:Q", "trial:Q",
+    hover: list[Any] = ["mechanism:N", "column:N", alt.Tooltip("best:Q", format=".1%"), "trials:Q", "trial:Q",
              alt.Tooltip("chance:Q", format=".0%", title="chance to be best")]  # fmt: skip
     base = alt.Chart().encode(x=x, y=y, tooltip=hover)
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(color=alt.Color("behind:Q", scale=scale, legend=None))
@@ -206,7 +207,8 @@ def draw_winners(table: pd.DataFrame, cost: str) -> dict[str, Any]:
     tied = base.transform_filter("datum.mark == 'tied'").mark_rect(
         filled=False, stroke=QUIET, strokeWidth=1.5, strokeDash=[4, 3]
     )
-    words = base.mark_text(fontSize=12, color=INK).encode(text="text:N")
+    wide = alt.ExprRef(expr=f"0 * width + containerSize()[0] < {NARROW} ? 0 : 1")  # no room for text on a phone
+    words = base.mark_text(fontSize=12, color=INK, opacity=wide).encode(text="text:N")
     layers = alt.layer(cells, tied, won, words, data=rows(shown))
     return finish(layers, height=max(100, 26 * shown["mechanism"].nunique()))
 
