@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pytest
 
@@ -120,7 +121,7 @@ def test_bands_hold_every_trial_once_and_end_at_costs_of_trials(make_campaign: M
     table = winners_table(run_of(make_campaign, *trials))
     assert table["trials"].sum() == 40
     assert set(band_edges(trials, "macs_g")) <= {t.values["macs_g"] for t in trials}
-    draw_winners(table, "macs_g")
+    assert alt.Chart.from_dict(draw_winners(table, "macs_g"), validate=True)
 
 
 def test_true_accuracies_are_pulled_to_their_band_as_empirical_bayes_says() -> None:
@@ -190,5 +191,6 @@ def test_degenerate_campaigns_have_a_page(make_campaign: Make, kind: str, object
     drawn = figures(run)
     assert {f.name for f in drawn} >= {"stopping", "limits", "proposed", "winners"}
     assert all(f.reading for f in drawn)
+    assert all(alt.Chart.from_dict(f.spec, validate=True) for f in drawn if f.spec and f.section == "search")
     assert "How good was the search" in page(run, drawn)
     assert winners_words(run, winners_table(run))
