@@ -26,11 +26,16 @@ def class_of(mechanism: str) -> str:
 
 
 def main_class(genotype: Genotype) -> str:
-    """The class of the mechanism that most blocks use; the first used wins a tie."""
+    """The class of the mechanism that most blocks use."""
+    return class_of(main_mechanism(genotype))
+
+
+def main_mechanism(genotype: Genotype) -> str:
+    """The mechanism that most blocks use; the first used wins a tie."""
     blocks: Counter[str] = Counter()
     for stage in genotype.stages:
         blocks.update(block_shares(stage))
-    return class_of(max(blocks, key=lambda kind: blocks[kind]))
+    return max(blocks, key=lambda kind: blocks[kind])
 
 
 def block_shares(stage: Stage) -> Counter[str]:

@@ -12,11 +12,15 @@ from nas.reporting import (
     fidelity,
     front,
     importance,
+    limits,
     mechanisms,
     predictions,
     progress,
+    proposed,
     random_search,
     spending,
+    stopping,
+    winners,
 )
 from nas.reporting.extent import below_words, outside_words
 from nas.reporting.theme import name_of, noun_of
@@ -38,8 +42,9 @@ class Figure:
 def figures(run: Run) -> list[Figure]:
     return [
         *front_figures(run), *device_figures(run), *prediction_figures(run), *progress_figures(run),
-        random_search_figure(run), calibration_figure(run),
-        *mechanism_figures(run), importance_figure(run), curves_figure(run), *fidelity_figures(run),
+         random_search_figure(run), stopping_figure(run), calibration_figure(run), limits_figure(run),
+         proposed_figure(run), *mechanism_figures(run), winners_figure(run),
+         importance_figure(run), curves_figure(run), *fidelity_figures(run),
         phases_figure(run),
     ]  # fmt: skip
 
@@ -173,6 +178,38 @@ def calibration_figure(run: Run) -> Figure:
         return absent
     reading = calibration.calibration_words(run, table)
     return replace(absent, reading=reading, table=table, spec=calibration.draw_calibration(table))
+
+
+def stopping_figure(run: Run) -> Figure:
+    table = stopping.stopping_table(run)
+    reading = stopping.stopping_words(run, table)
+    absent = Figure(name="stopping", section="search", title="What more trials would add", reading=reading)
+    return absent if table.empty else replace(absent, table=table, spec=stopping.draw_stopping(run))
+
+
+def limits_figure(run: Run) -> Figure:
+    """Words and a table: there is nothing to draw in a handful of shares."""
+    table = limits.limits_table(run)
+    return Figure(name="limits", section="search", title="The binding limit", reading=limits.limits_words(run, table),
+                  table=None if table.empty else table)  # fmt: skip
+
+
+def proposed_figure(run: Run) -> Figure:
+    table = proposed.proposed_table(run)
+    reading = proposed.proposed_words(run, table)
+    absent = Figure(name="proposed", section="search", title="What became of the proposals", reading=reading)
+    return absent if table.empty else replace(absent, table=table, spec=proposed.draw_proposed(table))
+
+
+def winners_figure(run: Run) -> Figure:
+    table = winners.winners_table(run)
+    title = f"Which mechanism wins at which {noun_of(winners.cost_of(run))}"
+    reading = f"Mechanisms are compared by cost from {winners.EACH} complete trials on."
+    absent = Figure(name="winners", section="mechanisms", title=title, reading=reading)
+    if table.empty:
+        return absent
+    spec = winners.draw_winners(table, winners.cost_of(run))
+    return replace(absent, reading=winners.winners_words(run, table), table=table, spec=spec)
 
 
 def mechanism_figures(run: Run) -> list[Figure]:

@@ -35,9 +35,8 @@ from nas.run import Run
 PICTURE_WIDTH = 880  # pixels; the PNG has twice as many
 SECTIONS = {
     "front": "Front", "devices": "Devices", "predictions": "Predictions", "progress": "Progress",
-    "search": "How good was the search",
-    "mechanisms": "Mechanisms", "importance": "Importance", "curves": "Learning curves", "fidelity": "Early stopping",
-    "costs": "Costs",
+    "search": "How good was the search", "mechanisms": "Mechanisms", "importance": "Importance",
+    "curves": "Learning curves", "fidelity": "Early stopping", "costs": "Costs",
 }  # fmt: skip
 OPTIONAL = ("devices", "predictions", "fidelity")  # left out where a campaign has nothing to compare
 _HERE = Path(__file__).parent

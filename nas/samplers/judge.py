@@ -40,6 +40,10 @@ class Model:
     def believing(self, rows: np.ndarray) -> "Model":
         return Model(process=self.process.believing(rows), seen=self.seen)
 
+    def drawn(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, n) what the metric may truly be, in the units of the observations."""
+        return self.seen.middle + self.seen.size * self.process.drawn(rows, count, rng)
+
 
 def fit(pool: Pool, history: Sequence[Trial], metric: Objective, seed: int) -> Model:
     """The model of one metric."""

@@ -18,6 +18,7 @@ from evaluators.prediction.gaussian_process import matern, squared_distances
 TUNING_ROWS = 160  # rows behind the hyperparameters
 TUNING_STEPS = 50
 JITTER = 1e-6
+DRAWING_JITTER = 1e-5  # equal networks have equal rows, and rounding must not make their covariance negative
 CENTRE, WIDTH = np.array([-2.0, -1.0, 0.0, -3.0]), np.array([2.0, 1.5, 1.5, 2.0])  # of log a0, a1, a2, noise
 LENGTH_WIDTH = np.sqrt(3)
 
@@ -71,6 +72,14 @@ class Process:
         rows, targets = np.vstack([self.x, x]), np.concatenate([self.t, mean])
         extra = np.concatenate([self.extra, np.zeros(len(x))])
         return type(self)(theta=self.theta, groups=self.groups, x=rows, t=targets, extra=extra)
+
+    def drawn(self, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, n) noiseless targets at x from the posterior, drawn together."""
+        across = kernel(self.theta, self.groups, self.x, x)
+        solved = solve_triangular(self._factor, across, lower=True, check_finite=False)
+        covariance = kernel(self.theta, self.groups, x, x) - solved.T @ solved
+        covariance[np.diag_indices(len(x))] += DRAWING_JITTER
+        return across.T @ self._weights + rng.standard_normal((count, len(x))) @ np.linalg.cholesky(covariance).T
 
     @cached_property
     def _factor(self) -> np.ndarray:

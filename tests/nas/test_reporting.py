@@ -325,7 +325,7 @@ def test_learning_curves_begin_below_the_ends_that_matter(outlier: Run) -> None:
 
 def test_every_chart_is_valid_vega_lite(outlier: Run, five: Run) -> None:
     specs = [f.spec for run in (outlier, five) for f in figures(run) if f.spec]
-    assert len(specs) == 14
+    assert len(specs) == 17
     for spec in specs:
         assert alt.Chart.from_dict(spec, validate=True)
 

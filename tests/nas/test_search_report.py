@@ -1,165 +1,196 @@
-"""How good a search was: statements, calibration and intervals against made-up trials and closed forms."""
+"""How good the search was: when to stop, what became of proposals, who wins at which cost, which limit binds."""
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.stats import binomtest, t
 
+from evaluators.cost import cost_metrics
 from nas.campaign import Campaign
 from nas.genotype import Atom, Genotype, Stage
-from nas.history import replay
-from nas.random_search import RandomSearches
-from nas.reporting.calibration import (
-    calibration_table,
-    calibration_words,
-    draw_calibration,
-    rank_correlation,
-    share_interval,
-)
+from nas.objective import Constraint
 from nas.reporting.figures import figures
-from nas.reporting.importance import draw_importance, held_out_importance, interval_of_mean
-from nas.reporting.random_search import (
-    Comparison,
-    _own_course,
-    compare,
-    draw_random_search,
-    random_search_table,
-    statement,
-)
-from nas.run import Run
-from nas.trial import Expectation, Point, Trial
+from nas.reporting.limits import limits_table, limits_words, relaxed
+from nas.reporting.page import page
+from nas.reporting.proposed import proposed_table, proposed_words
+from nas.reporting.stopping import advice, stopping_table, stopping_words
+from nas.reporting.winners import band_edges, draw_winners, true_accuracies, winners_table, winners_words
+from nas.run import Rejection, Run
+from nas.trial import Trial
+from search_spaces.vit import make_space
 
-ANY = Genotype(topology="plain", stem=Atom("patch", size=2), stages=(Stage(width=32, depth=1),))
+DATA = {"image_size": 8, "in_chans": 1, "classes": 10, "validation": 1000}
+SHAPE = {name: DATA[name] for name in ("image_size", "in_chans", "classes")}
+Make = Callable[..., Campaign]
 
 
-def trial(number: int, accuracy: float = 0.5, **changes: Any) -> Trial:
+def network(mixer: str) -> Genotype:
+    return Genotype(topology="pyramid", stem=Atom("patch", size=2), stages=(Stage(width=32, depth=2, a=Atom(mixer)),))
+
+
+def trial(n: int, accuracy: float | None, macs: float = 0.01, mixer: str = "softmax", **changes: Any) -> Trial:
+    values = {"macs_g": macs, "params_m": 0.2} | ({} if accuracy is None else {"accuracy": accuracy})
     basics = Trial(
-        number=number, kind="search", name=f"trial {number}", state="complete", genotype=ANY, hash=str(number),
-        code={"size": number}, values={"accuracy": accuracy, "params_m": 1.0}, finished=float(number),
+        number=n, kind="search", name=f"trial {n}", state="failed" if accuracy is None else "complete",
+        genotype=network(mixer), hash=f"{n:012x}", code={}, values=values, started=60.0 * n, finished=60.0 * n + 60,
     )  # fmt: skip
     return replace(basics, **changes)
 
 
-def run_of(*trials: Trial, **sections: Any) -> Run:
-    data = {"data": {"source": "digits"}, "objectives": ["accuracy", "params_m"], "training": {"epochs": 10}}
-    campaign = Campaign.model_validate(data | sections)
-    return Run(path=None, campaign=campaign, environment={}, trials=trials)  # type: ignore[arg-type]
+def run_of(make: Make, *trials: Trial, rejections: tuple[Rejection, ...] = (), notes: Any = (), **sections: Any) -> Run:
+    return Run(path=Path("runs/toy"), campaign=make(**sections), environment={"data": DATA}, trials=trials,
+               rejections=rejections, notes=notes)  # fmt: skip
 
 
-def beside(own: float, *volumes: float) -> Comparison:
-    """Ten trainings that reached `own`, and searches whose volume grows evenly up to these in twenty."""
-    course = np.linspace(0, 1, 21) * np.array(volumes)[:, None]
-    searches = RandomSearches(volumes=course)
-    return Comparison(spent=np.arange(11.0), own=np.linspace(0, own, 11), searches=searches)
+def refused(reason: str, detail: str = "") -> Rejection:
+    return Rejection(reason=reason, detail=detail, hash="", at=0.0)
 
 
-def test_how_many_times_the_trials_is_said_only_where_it_is_supported() -> None:
-    better, same, worse = beside(0.79, 1.0), beside(0.5, 0.8, 1.0, 1.2), beside(0.2, 1.0)
-    assert "about 1.6 times as many (90 %: 1.6 to 1.6)" in statement(better)
-    assert "cannot be told apart, since 67 %" in statement(same)
-    assert "more than this campaign's 0.2" in statement(worse)
-    assert not any("times" in statement(found) for found in (same, worse))
-    assert "more than 2 times as many" in statement(beside(3.0, 1.0))
-    assert "at least 1.2 times as many; most do not" in statement(beside(1.05, *[1.9] * 10, *[1.0] * 90))
+def growing(count: int) -> list[Trial]:
+    return [trial(n, 0.5 + 0.4 * n / count, macs=0.01 * (1 + n % 5)) for n in range(count)]
 
 
-def test_a_trial_that_was_cut_short_costs_its_share_of_a_training() -> None:
-    half = tuple(Point(epoch=e, loss=1.0, accuracy=0.5, seconds=1.0) for e in range(1, 6))
-    turned_away, failed = trial(2, state="infeasible"), trial(3, state="failed")
-    run = run_of(trial(0, 0.5), trial(1, state="stopped", curve=half), turned_away, failed, trial(4, 0.75))
-    spent, own = _own_course(run, np.array([0.0, 2.0]))
-    assert spent.tolist() == [0, 1, 1.5, 1.5, 2.5, 3.5]
-    assert own.tolist() == [0, 0.5, 0.5, 0.5, 0.5, 0.75]
-    searches = RandomSearches(volumes=np.zeros((2, 9)))
-    table = random_search_table(Comparison(spent=spent, own=own, searches=searches))
-    assert table["campaign"].tolist() == [0, 0.5, 0.5, 0.5]
+def test_the_last_third_and_the_pace_are_those_of_the_record(make_campaign: Make) -> None:
+    table = stopping_table(run_of(make_campaign, *growing(60))).set_index("span")
+    assert table.loc["past", ["trials", "minutes"]].tolist() == [20, pytest.approx(20)]
+    assert table.loc["half", ["trials", "minutes"]].tolist() == [30, pytest.approx(30)]
+    assert table.loc["hour", "trials"] == 60
+    assert (table.loc[["rate", "hour", "half"], "low"] < table.loc[["rate", "hour", "half"], "high"]).all()
 
 
-def test_nothing_is_compared_with_random_search_without_reason() -> None:
-    many = [trial(i) for i in range(20)]
-    assert "is a random search itself" in compare(run_of(*many, sampler={"name": "random"}))
-    assert "needs 12 complete trials; this campaign has 3" in compare(run_of(*many[:3]))
-    assert "space cannot be made" in compare(run_of(*many))
+def test_an_hour_of_more_trials_than_there_were_is_not_forecast(make_campaign: Make) -> None:
+    fast = [replace(t, started=float(t.number), finished=t.number + 1.0) for t in growing(60)]
+    table = stopping_table(run_of(make_campaign, *fast))
+    assert list(table["span"]) == ["past", "rate", "half"]
+    assert table.set_index("span").loc["rate", "minutes"] == 1.0
 
 
-def test_calibration_counts_what_intervals_hold() -> None:
-    errors = [0.0, 0.01, -0.01, 0.03, -0.03, 0.01, 0.0, -0.05]
-    expected = {"accuracy": Expectation(mean=0.5, deviation=0.01, floor=0.3)}
-    trials = [trial(i, 0.5 + e, expected=expected) for i, e in enumerate(errors)]
-    table = calibration_table(run_of(*trials, trial(8), trial(9, state="stopped", expected=expected)))
-    assert table["inside"].tolist() == [abs(e) < 0.016449 for e in errors]
-    words = calibration_words(run_of(*trials), table)
-    assert "held 5 of 8 (62 %" in words
-    assert "too narrow" in words
-    assert "On average it was 0.5 ± " in words
+def test_advice_follows_the_chance_of_a_gain() -> None:
+    assert advice(0.05).startswith("Stop")
+    assert advice(0.4).startswith("Whether")
+    assert advice(0.9).startswith("Go on")
 
 
-def test_what_is_worse_than_a_sampler_tells_apart_counts_as_that_low() -> None:
-    expected = {"accuracy": Expectation(mean=0.41, deviation=0.01, floor=0.4)}
-    run = run_of(*[trial(i, 0.4 - 0.1 * i, expected=expected) for i in range(3)])
-    table = calibration_table(run)
-    assert table["counted"].tolist() == [0.4] * 3
-    assert table["inside"].all()
-    assert "2 that did worse" in calibration_words(run, table)
+def test_where_the_space_is_exhausted_nothing_is_forecast(make_campaign: Make) -> None:
+    run = run_of(make_campaign, *growing(60), notes=("no new architecture; the space is exhausted",))
+    assert stopping_table(run).empty
+    assert "no further network" in stopping_words(run, stopping_table(run))
 
 
-@pytest.mark.parametrize(("found", "of"), [(0, 5), (3, 8), (8, 8)])
-def test_the_interval_of_a_share_is_the_exact_one(found: int, of: int) -> None:
-    exact = binomtest(found, of).proportion_ci(0.9, method="exact")
-    assert share_interval(found, of) == pytest.approx((exact.low, exact.high))
+def test_every_proposal_is_counted_once(make_campaign: Make) -> None:
+    limits = {"params_m": "<= 0.3", "macs_g": "<= 0.02"}
+    dear = trial(2, 0.9, macs=0.03, state="infeasible")
+    cut = trial(3, None, state="stopped")
+    known = refused("constraint", "params_m")
+    told = (known, known, refused("duplicate"), refused("invalid", "x"))
+    run = run_of(make_campaign, trial(0, 0.8), trial(1, None), dear, cut, rejections=told, constraints=limits)
+    found = proposed_table(run).set_index(["outcome", "metric"])["proposals"].to_dict()
+    assert found == {("constraint", "params_m"): 2, ("duplicate", ""): 1, ("invalid", ""): 1, ("complete", ""): 1,
+                     ("failed", ""): 1, ("infeasible", "macs_g"): 1, ("cut", ""): 1}  # fmt: skip
+    assert proposed_table(run)["share"].sum() == pytest.approx(1)
+    words = proposed_words(run, proposed_table(run))
+    assert words.startswith("Of 8 proposals 1 were trained to the end; 2 broke the limit on parameters before any work")
+    assert "first of them" in words
 
 
-def test_nine_of_ten_intervals_of_a_rank_correlation_hold_the_truth() -> None:
-    rng, held = np.random.default_rng(0), 0
-    truth = 6 / np.pi * np.arcsin(0.6 / 2)  # Spearman's of a normal pair whose correlation is 0.6
-    for _ in range(300):
-        x = rng.normal(size=40)
-        found = rank_correlation(pd.DataFrame({"expected": x, "counted": 0.6 * x + 0.8 * rng.normal(size=40)}))
-        held += found is not None and found[1] <= truth <= found[2]
-    assert 0.85 < held / 300 < 0.95
+def test_a_sampler_that_filters_its_candidates_is_said_to(make_campaign: Make) -> None:
+    run = run_of(make_campaign, trial(0, 0.8), sampler={"name": "pareto"})
+    assert "pareto passes over duplicates" in proposed_words(run, proposed_table(run))
 
 
-def test_the_interval_of_held_out_means_is_the_corrected_one() -> None:
-    values = np.array([0.1, 0.3, 0.2, 0.4])
-    half = t.ppf(0.95, 3) * np.sqrt((1 / 4 + 1 / 4) * values.var(ddof=1))
-    assert interval_of_mean(values, 0.25) == pytest.approx((0.25 - half, 0.25 + half))
+def test_a_clear_lead_wins_and_equal_accuracies_tie(make_campaign: Make) -> None:
+    clear = [trial(n, (0.6, 0.9)[n % 2] + n / 1e4, mixer=("window", "softmax")[n % 2]) for n in range(8)]
+    table = winners_table(run_of(make_campaign, *clear))
+    assert (table["mechanism"][0], table["trial"][0]) == ("softmax", 7)
+    assert table["chance"][0] > 0.99
+    assert table["lead"][0] == pytest.approx(0.3, abs=0.03)
+    equal = [replace(t, values={**t.values, "accuracy": 0.8}) for t in clear]
+    table = winners_table(run_of(make_campaign, *equal))
+    assert table["tied"].tolist() == [False, True]
+    assert table["chance"].tolist() == pytest.approx([0.5, 0.5], abs=0.05)
 
 
-def test_dimensions_without_effect_are_seldom_told_from_nothing() -> None:
+def test_bands_hold_every_trial_once_and_end_at_costs_of_trials(make_campaign: Make) -> None:
     rng = np.random.default_rng(0)
-    x, owners = rng.normal(size=(60, 11)), ["real", *(f"noise{i}" for i in range(10))]
-    _, drops = held_out_importance(x, owners, x[:, 0] + 0.5 * rng.normal(size=60))
-    told = {name for name, values in drops.items() if interval_of_mean(values, 0.25)[0] > 0}
-    assert "real" in told
-    assert len(told) <= 2
+    drawn = zip(rng.random(40), rng.random(40), rng.choice(["softmax", "window", "pooling"], 40), strict=True)
+    trials = [trial(n, accuracy, macs=macs, mixer=mixer) for n, (accuracy, macs, mixer) in enumerate(drawn)]
+    table = winners_table(run_of(make_campaign, *trials))
+    assert table["trials"].sum() == 40
+    assert set(band_edges(trials, "macs_g")) <= {t.values["macs_g"] for t in trials}
+    assert alt.Chart.from_dict(draw_winners(table, "macs_g"), validate=True)
 
 
-def test_the_charts_of_the_search_are_valid() -> None:
-    trials = [
-        trial(i, 0.5 + 0.01 * i, expected={"accuracy": Expectation(mean=0.5, deviation=0.02, floor=0.0)})
-        for i in range(9)
-    ]
-    importance = pd.DataFrame(
-        {"objective": "accuracy", "dimension": ["a", "b"], "importance": [0.5, 0.0], "low": [0.2, -0.1],
-         "high": [0.8, 0.1], "matters": [True, False], "r2": 0.5, "trials": 40}
-    )  # fmt: skip
-    for spec in (
-        draw_random_search(random_search_table(beside(0.8, 1.0))),
-        draw_calibration(calibration_table(run_of(*trials))), draw_importance(importance),
-    ):  # fmt: skip
-        alt.Chart.from_dict(spec)
+def test_true_accuracies_are_pulled_to_their_band_as_empirical_bayes_says() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(0.7, 0.02, 400)
+    found = rng.binomial(1000, truth) / 1000
+    drawn = true_accuracies([found], 1000, rng)[0]
+    noise = 0.7 * 0.3 / 1000
+    expected = found.mean() + (found.var() - noise) / found.var() * (found - found.mean())
+    np.testing.assert_allclose(drawn.mean(axis=0), expected, atol=6e-3)
+    assert ((drawn.mean(axis=0) - truth) ** 2).mean() < ((found - truth) ** 2).mean()
 
 
-def test_a_record_without_expectations_reads_and_says_so() -> None:
-    started = {"event": "started", "at": 1.0, "trial": 0, "kind": "search", "name": "trial 0", "code": {},
-               "genotype": ANY.to_json(), "hash": "0", "costs": {}}  # fmt: skip
-    assert replay([started]).trials[0].expected == {}
-    expected = Expectation(mean=0.5, deviation=0.1, floor=0.2)
-    event = started | {"expected": {"accuracy": asdict(expected)}}
-    assert replay([event]).trials[0].expected == {"accuracy": expected}
-    readings = {f.name: f.reading for f in figures(run_of(*[trial(i) for i in range(20)], sampler={"name": "tpe"}))}
-    assert "the sampler tpe has none." in readings["calibration"]
+def test_bounds_give_by_a_tenth_on_their_open_side() -> None:
+    assert relaxed(Constraint.parse("params_m", "<= 2")).bound == pytest.approx(2.2)
+    assert relaxed(Constraint.parse("params_m", ">= 2")).bound == pytest.approx(1.8)
+
+
+@pytest.fixture(scope="module")
+def sampled() -> list[Trial]:
+    """Random small networks whose accuracy grows with their parameters."""
+    space, rng = make_space("vit_small", **SHAPE), np.random.default_rng(0)
+    found: list[Trial] = []
+    while len(found) < 24:
+        code = space.sample(rng)
+        genotype = space.decode(code)
+        costs = cost_metrics(genotype, **SHAPE)
+        if costs["params_m"] <= 0.2:
+            values = costs | {"accuracy": 0.5 + 1.5 * costs["params_m"]}
+            found.append(trial(len(found), 0.0, genotype=genotype, code=dict(code), values=values))
+    return found
+
+
+def test_the_limit_that_holds_accuracy_back_binds_and_no_other(make_campaign: Make, sampled: list[Trial]) -> None:
+    limits = {"params_m": "<= 0.2", "memory_mb": "<= 500"}
+    run = run_of(make_campaign, *sampled, constraints=limits)
+    table = limits_table(run).set_index("metric")
+    assert table["binds"].to_dict() == {"params_m": "yes", "memory_mb": "no"}
+    assert 0.002 < table.loc["params_m", "accuracy"] < 1.5 * 0.02 + 0.01, table  # a tenth of 0.2 M is 3 points at most
+    assert not table.loc["memory_mb", ["breaking", "alone", "networks", "gain_high"]].any()
+    assert table.loc["params_m", "alone"] == table.loc["params_m", "breaking"] > 0
+    assert limits_words(run, limits_table(run)).startswith("The limit on parameters binds. params_m <= 0.2:")
+
+
+def test_limits_are_the_same_whenever_they_are_asked_for(make_campaign: Make, sampled: list[Trial]) -> None:
+    run = run_of(make_campaign, *sampled[:14], constraints={"params_m": "<= 0.2"})
+    assert limits_table(run).equals(limits_table(run))
+
+
+def test_without_limits_trials_or_a_space_the_words_say_so(make_campaign: Make, sampled: list[Trial]) -> None:
+    free, few = run_of(make_campaign, *sampled), run_of(make_campaign, trial(0, 0.8), constraints={"params_m": "<= 1"})
+    lost = run_of(make_campaign, *(replace(t, code={"gone": 1}) for t in sampled), constraints={"params_m": "<= 1"})
+    words = [limits_words(run, limits_table(run)) for run in (free, few, lost)]
+    assert "no limit binds" in words[0]
+    assert "from 12 complete trials on" in words[1]
+    assert "not at hand" in words[2]
+
+
+@pytest.mark.parametrize("objectives", [["accuracy", "macs_g"], ["accuracy", "macs_g", "params_m"]])
+@pytest.mark.parametrize("kind", ["none", "one", "three", "equal", "failed"])
+def test_degenerate_campaigns_have_a_page(make_campaign: Make, kind: str, objectives: list[str]) -> None:
+    trials = {
+        "none": [], "one": [trial(0, 0.8)], "three": [trial(n, 0.5 + n / 10, macs=n + 1.0) for n in range(3)],
+        "equal": [trial(n, 0.8) for n in range(24)], "failed": [trial(n, None) for n in range(24)],
+    }[kind]  # fmt: skip
+    run = run_of(make_campaign, *trials, objectives=objectives, constraints={"params_m": "<= 1"})
+    drawn = figures(run)
+    assert {f.name for f in drawn} >= {"stopping", "limits", "proposed", "winners"}
+    assert all(f.reading for f in drawn)
+    assert all(alt.Chart.from_dict(f.spec, validate=True) for f in drawn if f.spec and f.section == "search")
+    assert "How good was the search" in page(run, drawn)
+    assert winners_words(run, winners_table(run))
