@@ -97,7 +97,7 @@ def _values(
         spreads = np.array([n.spreads.get(name, 0.0) for n in networks])
         return np.array([n.costs[name] for n in networks]) * np.exp(rng.normal(size=(DRAWS, len(networks))) * spreads)
     rows = pool.rows(networks)
-    draws = np.concatenate([_doubted(model, rng).draw(rows, DRAWS // DOUBTS, rng) for _ in range(DOUBTS)])
+    draws = np.concatenate([_doubted(model, rng).draw_observed(rows, DRAWS // DOUBTS, rng) for _ in range(DOUBTS)])
     return np.exp(draws) if metric_of(name).before_training else np.clip(-draws, 0.0, 1.0)
 
 

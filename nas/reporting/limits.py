@@ -134,7 +134,7 @@ def _drawn(
     """(draws, n) values of an objective in its own units."""
     if name not in models:
         return np.tile([n.costs[name] for n in networks], (DRAWS, 1))
-    draws = models[name].drawn(rows, DRAWS, rng)
+    draws = models[name].draw(rows, DRAWS, rng)
     return np.exp(draws) if metric_of(name).before_training else np.clip(-draws, 0.0, 1.0)
 
 

@@ -29,8 +29,13 @@ class Model:
         return self.seen.middle + self.seen.size * mean, self.seen.size * deviation
 
     def draw(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count, n) observations in the units of the observations, noise included, drawn together."""
+        """(count, n) what the metric may truly be, in the units of the observations, drawn together."""
         return self.seen.middle + self.seen.size * self.process.draw(rows, count, rng)
+
+    def draw_observed(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, n) what trials may observe: the noise of each is in them."""
+        noise = self.seen.size * np.sqrt(self.process.noise)
+        return self.draw(rows, count, rng) + noise * rng.normal(size=(count, len(rows)))
 
     def observed(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) means and standard deviations of what a trial would observe: the noise is in them."""
@@ -39,10 +44,6 @@ class Model:
 
     def believing(self, rows: np.ndarray) -> "Model":
         return Model(process=self.process.believing(rows), seen=self.seen)
-
-    def drawn(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count, n) what the metric may truly be, in the units of the observations."""
-        return self.seen.middle + self.seen.size * self.process.drawn(rows, count, rng)
 
 
 def fit(pool: Pool, history: Sequence[Trial], metric: Objective, seed: int) -> Model:

@@ -57,11 +57,11 @@ class Process:
         return float(np.exp(self.theta[3]))
 
     def draw(self, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count, n) observations at x, noise included, drawn together: rows that are alike go up and down together."""
+        """(count, n) noiseless targets at x, drawn together: rows that are alike go up and down together."""
         across = kernel(self.theta, self.groups, self.x, x)
         solved = solve_triangular(self._factor, across, lower=True, check_finite=False)
         covariance = kernel(self.theta, self.groups, x, x) - solved.T @ solved
-        covariance[np.diag_indices(len(x))] += self.noise + JITTER
+        covariance[np.diag_indices(len(x))] += DRAWING_JITTER
         return across.T @ self._weights + rng.normal(size=(count, len(x))) @ np.linalg.cholesky(covariance).T
 
     def believing(self, x: np.ndarray) -> Self:
@@ -72,14 +72,6 @@ class Process:
         rows, targets = np.vstack([self.x, x]), np.concatenate([self.t, mean])
         extra = np.concatenate([self.extra, np.zeros(len(x))])
         return type(self)(theta=self.theta, groups=self.groups, x=rows, t=targets, extra=extra)
-
-    def drawn(self, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count, n) noiseless targets at x from the posterior, drawn together."""
-        across = kernel(self.theta, self.groups, self.x, x)
-        solved = solve_triangular(self._factor, across, lower=True, check_finite=False)
-        covariance = kernel(self.theta, self.groups, x, x) - solved.T @ solved
-        covariance[np.diag_indices(len(x))] += DRAWING_JITTER
-        return across.T @ self._weights + rng.standard_normal((count, len(x))) @ np.linalg.cholesky(covariance).T
 
     @cached_property
     def _factor(self) -> np.ndarray:

@@ -7,6 +7,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
 from evaluators.prediction.gaussian_process import squared_distances
+from nas.samplers.judge import Model
+from nas.samplers.observations import Observations
 from nas.samplers.process import Process, _evidence, kernel
 
 GROUPS = np.array([0, 1, 1])
@@ -47,15 +49,25 @@ def test_nine_of_ten_held_out_values_lie_in_their_intervals():
     assert 0.82 < np.mean(inside) < 0.97
 
 
-def test_draws_have_the_covariance_of_the_posterior_and_the_noise():
+def test_draws_have_the_covariance_of_the_posterior():
     (x, t), (new, _) = rows(25), rows(3, seed=1)
     process = Process(theta=THETA, groups=GROUPS, x=x, t=t, extra=np.zeros(25))
     before, across = kernel(THETA, GROUPS, new, new), kernel(THETA, GROUPS, x, new)
     seen = kernel(THETA, GROUPS, x, x) + 0.05 * np.eye(25)
-    after = before - across.T @ np.linalg.solve(seen, across) + 0.05 * np.eye(3)
+    after = before - across.T @ np.linalg.solve(seen, across)
     draws = process.draw(new, 40_000, np.random.default_rng(0))
     assert draws.mean(axis=0) == pytest.approx(process.predict(new)[0], abs=0.02)
     assert np.cov(draws.T) == pytest.approx(after, abs=0.02)
+
+
+def test_what_trials_observe_scatters_by_the_noise_about_the_truth():
+    (x, t), (new, _) = rows(25), rows(3, seed=1)
+    seen = Observations(trials=(), t=t, extra=np.zeros(25), middle=-0.5, size=0.1, far=0.0)
+    model = Model(process=Process(theta=THETA, groups=GROUPS, x=x, t=t, extra=np.zeros(25)), seen=seen)
+    true, observed = (draw(new, 40_000, np.random.default_rng(0)) for draw in (model.draw, model.draw_observed))
+    assert observed.mean(axis=0) == pytest.approx(true.mean(axis=0), abs=1e-3)
+    assert observed.var(axis=0) == pytest.approx(true.var(axis=0) + 0.1**2 * 0.05, rel=0.03)
+    assert model.observed(new)[1] == pytest.approx(observed.std(axis=0), rel=0.03)
 
 
 def test_what_is_believed_leaves_means_and_narrows_deviations():
