@@ -51,11 +51,11 @@ def arguments() -> argparse.Namespace:
 
 
 def campaign_of(args: argparse.Namespace, sampler: str, seed: int, half: bool) -> Campaign:
-    """Ended by its trials, not by the clock; without the references, which are no part of the search."""
+    """Ended by its trials, seldom by the clock; without the references, which are no part of the search."""
     trials = load_campaign(args.campaign, args.set).budget.trials
     own = [
         f"sampler.name={sampler}", f"seed={seed}", f"name={args.campaign.stem}-{sampler}-{seed}", "references=[]",
-        "budget.minutes=600", f"budget.trials={trials // 2 if half else trials}",
+        "budget.minutes=30", f"budget.trials={trials // 2 if half else trials}",
     ]  # fmt: skip
     return load_campaign(args.campaign, [*args.set, *own])
 
