@@ -125,7 +125,7 @@ def _ends(table: pd.DataFrame) -> pd.Series:
 
 def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
     """Accuracy over epochs: members of the front in the colour of their class, references dashed, the rest grey."""
-    domain, colours = colours_of(set(table["class"]))
+    domain, colours = colours_of(set(table.loc[table["role"] != "other", "class"]))
     single = int(table["epoch"].nunique()) == 1
     scale = scale_of(pd.Series([curves_floor(table), table["accuracy"].max()]), "accuracy")
     hover = [alt.Tooltip("name:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("accuracy:Q", format=".1%")]

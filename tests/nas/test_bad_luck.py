@@ -43,10 +43,18 @@ class Equal(CurveWorker):
 class NoNumber(CurveWorker):
     """Every second trial ends with an accuracy that is none."""
 
+    every = 2
+
     def steps(self, job):
         for step in super().steps(job):
-            lost = isinstance(step, Outcome) and job.trial % 2 and job.until is None
+            lost = isinstance(step, Outcome) and job.trial % self.every == self.every - 1 and job.until is None
             yield replace(step, values={"accuracy": math.nan}) if lost else step
+
+
+class NoNumbers(NoNumber):
+    """Whatever ends, ends so."""
+
+    every = 1
 
 
 class Lottery(FreeWorker):
@@ -183,7 +191,9 @@ def test_an_outcome_without_a_wrong_number_stays_as_it_is():
     assert (lost.state, lost.error, lost.curve) == ("failed", "loss or accuracy of epoch 2 is not finite", (point,))
 
 
-@pytest.mark.parametrize(("worker", "words"), [(Failing, "out of memory: 3 GB"), (Equal, "50.0 %")])
+@pytest.mark.parametrize(
+    ("worker", "words"), [(Failing, "out of memory: 3 GB"), (NoNumbers, "accuracy is nan"), (Equal, "50.0 %")]
+)
 def test_the_report_of_a_campaign_that_learnt_nothing_is_written(small, tmp_path, worker, words):
     run = run_with(worker, small(6, rule="halving"), tmp_path)
     assert words in (run.path / "report" / "index.html").read_text()
