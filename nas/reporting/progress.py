@@ -137,7 +137,8 @@ def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
         detail="trial:N",
         tooltip=hover,
     )
-    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
+    key = legend(6) if domain else None  # an empty legend has no size, and the picture none either
+    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=key)
     layers = [
         base.transform_filter(alt.datum.role == "other").mark_line(color="#d3dae1", strokeWidth=1, point=single),
         base.transform_filter(alt.datum.role == "reference")
