@@ -156,7 +156,7 @@ def test_a_budget_below_the_warm_start_is_spent(small, tmp_path, without_report,
     assert (run.status, len(run.complete())) == ("finished", 5)
 
 
-@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s != "gp"])  # its 30 proposals take seconds each time
 def test_twelve_networks_are_all_found_and_the_search_ends(small, tmp_path, without_report, sampler):
     run = run_with(FreeWorker, small(50, sampler, startup=11, space=twelve()), tmp_path)
     assert (run.status, len(run.complete())) == ("finished", 12)
