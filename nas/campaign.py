@@ -76,11 +76,11 @@ class Campaign(Section):
     sources: Annotated[dict[str, SourceSettings], BeforeValidator(read_sources)] = Field(
         default={}, description="a mapping from metric to a source such as {source: profile, file: phone.json}"
     )
-    sampler: SamplerSettings = Field(default=SamplerSettings(), description="a mapping with name, startup, population")
+    sampler: SamplerSettings = Field(default=SamplerSettings(), description="a mapping such as {name: pareto}")
     budget: Budget = Field(default=Budget(), description="a mapping with trials, minutes")
     training: TrainingSettings = Field(default=TrainingSettings(), description="a mapping with epochs, lr, ...")
     fidelity: FidelitySettings = Field(
-        default=FidelitySettings(), description="a mapping with name, rungs, keep, threshold, startup, check"
+        default=FidelitySettings(), description="a mapping such as {name: halving, rungs: [0.1, 0.5]}"
     )
     latency: LatencySection = Field(default=LatencySection(), description="a mapping with batch, threads, rounds, ...")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="a mapping with workers, cpus, ...")

@@ -73,5 +73,5 @@ def _described(model: type[BaseModel], path: Sequence[str | int]) -> tuple[Seque
 def _found(value: object) -> str:
     if value is None:
         return "nothing"
-    text = repr(value)
+    text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,9 +9,10 @@ class UserError(ValueError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, or None when nothing is close."""
-    found = get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
-    return found[0] if found else None
+    """The choice most like `word` in large or small letters, or None when nothing is close."""
+    lowered = {choice.lower(): choice for choice in choices}
+    found = get_close_matches(str(word).lower(), list(lowered), n=1, cutoff=0.5)
+    return lowered[found[0]] if found else None
 
 
 def unknown(what: str, word: object, choices: Iterable[str], where: str = "") -> UserError:

@@ -84,14 +84,17 @@ def _measure(loop: Loop, executor: Executor, again: tuple[str, ...], progress: S
 
 def _record(loop: Loop, again: tuple[str, ...], session: Together) -> list[str]:
     """Returns what went wrong."""
+    errors = session.errors | {n: f"found {m}" for n, m in session.found.items() if not m.finite}
     for number, measured in session.found.items():
+        if number in errors:
+            continue
         costs = {name: cost for name, cost in measured.costs().items() if name in again}
         loop.record(
             "remeasured", trial=int(number), costs=costs, device=session.device, reference_ms=session.reference_ms
         )  # fmt: skip
         _turn_away(loop, int(number))
     _put_on_scale(loop, again)
-    return [f"trial {number} could not be measured again: {error}" for number, error in session.errors.items()]
+    return [f"trial {number} could not be measured again: {error}" for number, error in errors.items()]
 
 
 def _put_on_scale(loop: Loop, again: tuple[str, ...]) -> None:

@@ -104,9 +104,10 @@ def _read(path: Path) -> tuple[list[Event], int]:
         if event is None or event.get("n") != len(events):
             if number == len(lines):
                 break
+            rest = f", or keep its first {number - 1} lines (`head -n {number - 1}`) and resume" if events else ""
             raise UserError(
-                f"{path}:{number}: the record is damaged in the middle and cannot be trusted; "
-                f"restore it from a copy, or keep its first {number - 1} lines (`head -n {number - 1}`) and resume"
+                f"{path}:{number}: the record is damaged in the middle and cannot be trusted; restore it from a copy"
+                f"{rest}"
             )
         events.append(event)
         size = end

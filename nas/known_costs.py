@@ -1,10 +1,12 @@
 """What is known of a network before it is trained: exact counts, and what profiles predict for devices."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evaluators.cost import cost_metrics, least_training_mb
+from nas.errors import UserError
 from nas.genotype import Genotype
 from nas.objective import COSTS, split_name
 
@@ -79,7 +81,7 @@ class KnownCosts:
         for name, profile in self.profiles.items():
             found = self._predict(name, profile, genotypes)
             for i, row in enumerate(zip(found.mean, found.low, found.high, strict=True)):
-                predicted[i][name] = (float(row[0]), float(row[1]), float(row[2]))
+                predicted[i][name] = _checked((float(row[0]), float(row[1]), float(row[2])), name, profile.name)
                 if found.outside[i]:
                     notes[i].append(f"{name}: outside what profile {profile.name} has measured; a wider interval")
         training = self._training_mb(genotypes, exact)
@@ -103,3 +105,10 @@ class KnownCosts:
             return [least_training_mb(metrics, self.batch, mixed=self.mixed) for metrics in exact]
         found = self.trained_on.memory_mb(genotypes, **self.shape, phase="training", batch=self.batch)
         return [float(low) for low in found.low]
+
+
+def _checked(found: Interval, name: str, profile: str) -> Interval:
+    """Nothing can be chosen by what is no number, and no record can hold it."""
+    if not all(map(math.isfinite, found)):
+        raise UserError(f"sources.{name}: profile {profile} predicts {found[0]:g}; make it again with nas profile")
+    return found

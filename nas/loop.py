@@ -16,7 +16,7 @@ from nas.journal import Journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
-from nas.trial import Expectation, Job, Outcome, Point, Trial
+from nas.trial import Expectation, Job, Outcome, Point, Trial, sound
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
@@ -79,12 +79,15 @@ class Loop:
         )  # fmt: skip
 
     def measured(self, job: Job, latency: Measured) -> None:
+        if not latency.finite:
+            return  # nothing to go on with; the trial fails by it
         self.record("measured", trial=job.trial, hash=job.hash, device=self.device, latency=asdict(latency))
 
     def progressed(self, job: Job, points: list[Point]) -> None:
         self._tell("progressed", self.history.trials[job.trial])
 
     def finished(self, job: Job, outcome: Outcome) -> None:
+        outcome = sound(outcome)
         if outcome.state == "paused":
             self.record("paused", trial=job.trial, outcome=outcome)
             self._drop_state(job)

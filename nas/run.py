@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import UserError
+from nas.errors import UserError, nearest
 from nas.history import History, replay
 from nas.journal import read_journal
 from nas.objective import Objective, losses
@@ -82,11 +82,16 @@ def load_run(path: Path | str) -> Run:
     folder = Path(path)
     journal = folder / "journal.jsonl"
     if not journal.is_file():
-        raise UserError(f"{folder}: not a run folder (no journal.jsonl); a search writes one under runs/NAME")
+        raise UserError(f"{folder}: not a run folder (no journal.jsonl); {_hint(folder)}")
     history = replay(read_journal(journal))
     if not history.campaign:
         raise UserError(f"{folder}: the campaign stopped before it began; start it again with nas search")
     return run_from_history(folder, history)
+
+
+def _hint(folder: Path) -> str:
+    guess = nearest(folder.name, [p.parent.name for p in folder.parent.glob("*/journal.jsonl")])
+    return f"did you mean {folder.parent / guess}?" if guess else "a search writes one under runs/NAME"
 
 
 def run_from_history(folder: Path, history: History, campaign: "Campaign | None" = None) -> Run:

@@ -11,10 +11,11 @@ from evaluators.data import Dataset
 from evaluators.energy import default_watts, make_meter
 from evaluators.free_memory import free_mb
 from evaluators.recipe import amp_type
-from nas.campaign import Campaign, refused_changes
+from nas.campaign import Campaign
 from nas.environment import environment
 from nas.errors import UserError
 from nas.execution import make_executor
+from nas.fidelity import RULES
 from nas.finishing import finish
 from nas.folder import write_folder
 from nas.genotype import Genotype
@@ -27,9 +28,11 @@ from nas.objective import MEASURED_COSTS
 from nas.profiles import Profiles, make_missing_profiles, read_profiles
 from nas.progress import SearchProgress
 from nas.proposals import Proposer
+from nas.resuming import check_campaign, check_folder, check_surroundings, space_facts
 from nas.run import Run, load_run
-from nas.samplers import make_sampler
+from nas.samplers import SAMPLERS, make_sampler
 from nas.samplers.base import Knowledge
+from nas.settings import FidelitySettings, SamplerSettings
 from nas.status_line import StatusLine
 from nas.together import conditions_of
 from nas.worker import dataset_of, resolve_device
@@ -54,6 +57,12 @@ class Setup:
         """What is known of a genotype on this campaign's pictures before it is trained."""
         return self.proposer.costs
 
+    def facts(self) -> dict[str, Any]:
+        """What a trial means depends on: kept with the record, since the campaign does not hold it."""
+        return {
+            "data": self.dataset.facts(), "space": space_facts(self.space), "profiles": self.profiles.facts(),
+        }  # fmt: skip
+
     def references(self) -> list[tuple[str, Genotype, Known]]:
         """(name, genotype, costs) of the zoo networks that are trained beside the search."""
         built = [(name, ZOO[name].build(self.dataset.image_size)) for name in self.campaign.references]
@@ -68,8 +77,17 @@ class Setup:
         yield from self.dataset.notes
         for name in self.campaign.sources.keys() - set(self.campaign.metrics):
             yield f"sources.{name} has no effect: {name} is neither an objective nor limited"
+        yield from _idle(self.campaign.sampler, "sampler", SAMPLERS[self.campaign.sampler.name].takes)
+        yield from _idle(self.campaign.fidelity, "fidelity", RULES[self.campaign.fidelity.name].takes)
         if self.campaign.fidelity.name != "none" and not rule_of(self.campaign).rung_epochs():
             yield f"fidelity has no effect: training.epochs {self.campaign.training.epochs} leaves no room for a rung"
+
+
+def _idle(section: SamplerSettings | FidelitySettings, key: str, takes: frozenset[str]) -> Iterator[str]:
+    """What was set and is not looked at by whom the section names."""
+    for name, field in type(section).model_fields.items():
+        if name not in takes | {"name"} and getattr(section, name) != field.default:
+            yield f"{key}.{name} has no effect: {section.name} does not use it"
 
 
 def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | None = None) -> Setup:
@@ -131,12 +149,12 @@ def search(
     Ctrl-C ends it cleanly: the run that is returned has status "interrupted".
     """
     folder = Path(runs) / campaign.name
-    _check_folder(folder, resume)
+    check_folder(folder, resume)
     if resume:
-        _check_same(folder, campaign)
+        check_campaign(folder, campaign)
     setup = prepare(campaign, folder, None if resume else StatusLine(quiet))
     if resume:
-        _check_unchanged(folder, setup)
+        check_surroundings(folder, setup.facts(), campaign.data.source)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.jsonl") as journal, SearchProgress(quiet) as progress:
         _open_session(journal, setup, progress)
@@ -171,29 +189,12 @@ def _run(loop: Loop, again: tuple[str, ...], progress: SearchProgress, options: 
 
 
 def _open_session(journal: Journal, setup: Setup, progress: SearchProgress) -> None:
-    surroundings = environment(setup.device) | {
-        "data": setup.dataset.facts(), "space": space_facts(setup.space), "profiles": setup.profiles.facts(),
-        "power": _power_facts(setup),
-    }  # fmt: skip
+    surroundings = environment(setup.device) | setup.facts() | {"power": _power_facts(setup)}
     journal.append("session", campaign=setup.campaign.model_dump(mode="json"), environment=surroundings)
     for note in (journal.repaired, *setup.notes()):
         if note:
             progress.say(note)
             journal.append("note", text=note)
-
-
-def _check_folder(folder: Path, resume: bool) -> None:
-    exists = (folder / "journal.jsonl").exists()
-    if exists and not resume:
-        raise UserError(f"{folder}: holds a campaign already; go on with --resume, or choose another --name")
-    if resume and not exists:
-        raise UserError(f"{folder}: nothing to resume; start it without --resume")
-
-
-def _check_same(folder: Path, campaign: Campaign) -> None:
-    refused = refused_changes(load_run(folder).campaign, campaign)
-    if refused:
-        raise UserError(f"{folder}: the campaign has changed since it began ({'; '.join(refused)}); use another --name")
 
 
 def _power_facts(setup: Setup) -> dict[str, Any]:
@@ -202,27 +203,6 @@ def _power_facts(setup: Setup) -> dict[str, Any]:
     meter = make_meter(setup.device, threads=settings.latency.threads, watts=settings.latency.watts)
     watts = settings.latency.watts or default_watts(setup.device, max(1, round(settings.execution.cpus)))
     return {"label": meter.label, "method": meter.method, "watts": watts}
-
-
-def space_facts(space: Space) -> dict[str, str]:
-    """What a record must say about its space: codes mean something only there."""
-    return {"name": space.name, "version": space.version, "fingerprint": space.fingerprint}
-
-
-def _check_unchanged(folder: Path, setup: Setup) -> None:
-    """The campaign file may be the same and its data or its space another."""
-    before = load_run(folder).environment
-    if before.get("data", {}).get("fingerprint", setup.dataset.fingerprint) != setup.dataset.fingerprint:
-        source = setup.campaign.data.source
-        raise UserError(f"{folder}: the pictures or labels of {source} have changed since it began; use another --name")
-    if before.get("space", {}).get("fingerprint", setup.space.fingerprint) != setup.space.fingerprint:
-        raise UserError(
-            f"{folder}: the choices of space {setup.space.name} have changed since it began "
-            f"(then vitnas {before.get('versions', {}).get('vitnas')}); use another --name"
-        )
-    for name, facts in setup.profiles.facts().items():
-        if before.get("profiles", {}).get(name, facts)["fingerprint"] != facts["fingerprint"]:
-            raise UserError(f"{folder}: the profile {facts['file']} has changed since it began; use another --name")
 
 
 def _check_device(device: str, campaign: Campaign) -> None:

@@ -1,6 +1,7 @@
 """A trial: one architecture that was proposed, and all that was found out about it."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.genotype import Genotype
@@ -57,6 +58,18 @@ class Outcome:
     error: str | None = None
     checkpoint: str | None = None  # path relative to the run folder
     joules: float | None = None
+
+
+def sound(outcome: Outcome) -> Outcome:
+    """The same with finite numbers alone, as failed where others were found: the record holds no other."""
+    curve = tuple(p for p in outcome.curve if math.isfinite(p.loss) and math.isfinite(p.accuracy))
+    values = {name: value for name, value in outcome.values.items() if math.isfinite(value)}
+    intervals = {name: ends for name, ends in outcome.intervals.items() if all(map(math.isfinite, ends))}
+    joules = outcome.joules if outcome.joules is not None and math.isfinite(outcome.joules) else None
+    held = replace(outcome, curve=curve, values=values, intervals=intervals, joules=joules)
+    wrong = [f"{name} is {value}" for name, value in outcome.values.items() if name not in values]
+    wrong += [f"loss or accuracy of epoch {p.epoch} is not finite" for p in outcome.curve if p not in curve]
+    return replace(held, state="failed", error=wrong[0]) if wrong else held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

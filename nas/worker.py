@@ -4,6 +4,7 @@ Whatever goes wrong in here ends as an Outcome with its reason; a campaign never
 """
 
 import getpass
+import math
 import os
 import re
 import tempfile
@@ -49,6 +50,11 @@ class Measured:
             return found
         low, high = (self.ms, self.ms) if self.counted else (self.low, self.high)
         return found | {"energy_mj": (self.mj, self.mj * low / self.ms, self.mj * high / self.ms)}
+
+    @property
+    def finite(self) -> bool:
+        """Whether the record can hold it."""
+        return all(map(math.isfinite, (self.ms, self.low, self.high, self.mj or 0.0)))
 
 
 Step = Measured | Point | Outcome

@@ -153,7 +153,7 @@ def tune(z: np.ndarray, t: np.ndarray, noise: np.ndarray, near: np.ndarray | Non
     steps = TUNING_STEPS if near is None else TUNING_STEPS // 3
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _evidence(theta, z, t, noise)
+        value, slope = evidence(theta, z, t, noise)
         away = (theta - centre) / width
         return value + 0.5 * float(away @ away), slope + away / width
 
@@ -167,15 +167,20 @@ def _prior(features: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([scalars, length]), np.concatenate([widths, np.full(features, np.sqrt(3))])
 
 
-def _evidence(theta: np.ndarray, z: np.ndarray, t: np.ndarray, shares: np.ndarray) -> tuple[float, np.ndarray]:
-    """Negative log marginal likelihood and its slope in every log hyperparameter."""
+def evidence(
+    theta: np.ndarray, z: np.ndarray, t: np.ndarray, shares: np.ndarray, extra: np.ndarray | float = JITTER
+) -> tuple[float, np.ndarray]:
+    """Negative log marginal likelihood and its slope in every log hyperparameter.
+
+    shares: (n,) of the noise in each row. extra: variances beyond it, for all rows or for each.
+    """
     n, f = z.shape
     a0, a1, a2, noise = np.exp(theta[:SCALARS])
     lengths = np.exp(theta[SCALARS:])
     r, linear = _distance(z, z, theta[SCALARS:]), z @ z.T / f
     smooth = matern(r)
     covariance = a0 + a1 * linear + a2 * smooth
-    covariance[np.diag_indices(n)] += noise * shares + JITTER
+    covariance[np.diag_indices(n)] += noise * shares + extra
     factor = cho_factor(covariance, lower=True, check_finite=False)
     alpha = cho_solve(factor, t, check_finite=False)
     value = 0.5 * float(t @ alpha) + float(np.log(np.diag(factor[0])).sum())

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from nas.fidelity.chance import chances
 from nas.objective import Objective
@@ -21,8 +21,10 @@ class Rule(ABC):
     """Decides at rungs, which are shares of the schedule of `epochs`. Same arguments, same answer.
 
     keep: share of the trials at a rung that go on. threshold: probability of being on the front below which a trial
-    is not trained further. startup: trials trained in full before anything is predicted.
+    is not trained further. startup: trials trained in full before anything is predicted. takes: what has an effect.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"rungs", "threshold", "check"})
 
     objectives: tuple[Objective, ...]
     epochs: int

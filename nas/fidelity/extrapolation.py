@@ -12,6 +12,8 @@ HOPELESS = 0.1  # of the threshold: what is less probable than that is not looke
 class ExtrapolationRule(Rule):
     """Pauses a trial whose probability of ending on the front is below `threshold`; nothing before `startup` ends."""
 
+    takes = Rule.takes | {"startup"}
+
     def decide(self, trials: Sequence[Trial], trial: Trial) -> Decision:
         chance = self._chances(trials, [trial]).get(trial.number, 1.0)
         if chance >= self.threshold:

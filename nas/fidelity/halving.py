@@ -19,6 +19,8 @@ from nas.trial import Trial
 class HalvingRule(Rule):
     """The best `keep` share of the trials at a rung goes on, unless beaten beyond hope; the rest waits there."""
 
+    takes = Rule.takes | {"keep"}
+
     def decide(self, trials: Sequence[Trial], trial: Trial) -> Decision:
         if trial.number not in self.promoted(trials, len(trial.curve)):
             return "pause"

@@ -10,6 +10,8 @@ from nas.trial import Trial
 class NoRule(Rule):
     """Trains every trial in full; the baseline that a rule has to beat."""
 
+    takes = frozenset[str]()
+
     def rung_epochs(self) -> tuple[int, ...]:
         return ()
 

@@ -21,10 +21,12 @@ SHOWN = (
     "seed",
     "references",
 )
+DIGESTS = "dimensions"  # of a space, one for each
 
 
 def conditions(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(group, [(key, value)]) in reading order; nothing that the campaign or its environment says is left out."""
+    """(group, [(key, value)]) in reading order; nothing that the campaign or its environment says is left out, but for
+    the digests of single dimensions, of which the fingerprint of the space is one."""
     campaign = run.campaign.model_dump(mode="json")
     groups = [("campaign", list(_lines({"name": run.campaign.name, "seed": run.campaign.seed} | dates(run))))]
     for key in SHOWN:
@@ -38,7 +40,8 @@ def conditions(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     taken = {name for name, _ in groups}
     for key, value in run.environment.items():
         if isinstance(value, Mapping):
-            groups.append((f"{key} as found" if key in taken else key, list(_lines(value))))
+            told = {k: v for k, v in value.items() if k != DIGESTS}
+            groups.append((f"{key} as found" if key in taken else key, list(_lines(told))))
     return [(name, lines) for name, lines in groups if lines]
 
 

@@ -6,8 +6,10 @@ import altair as alt
 import pandas as pd
 
 from nas.fidelity.risk import Risk, risk
-from nas.reporting.theme import ACCENT, QUIET, finish, percent, rows
+from nas.reporting.theme import ACCENT, finish, legend, percent, rows
 from nas.run import Run
+
+SAVED = "#d3dae1"  # pale: what was not spent
 
 
 def fidelity_table(run: Run) -> pd.DataFrame:
@@ -90,7 +92,9 @@ def draw_fidelity(table: pd.DataFrame, epochs: int) -> dict[str, Any]:
     """For each rung the trials that ended there: epochs trained, and beside them those saved."""
     long = table.melt(["epoch", "trials"], ["trained", "saved"], var_name="what", value_name="epochs")
     shown = long.assign(rung=[f"{e} of {epochs}" for e in long["epoch"]])
-    colour = alt.Color("what:N", title=None, scale=alt.Scale(domain=["trained", "saved"], range=[ACCENT, QUIET]))
+    colour = alt.Color(
+        "what:N", scale=alt.Scale(domain=["trained", "saved"], range=[ACCENT, SAVED]), legend=legend(2)
+    )  # fmt: skip
     bars = alt.Chart(rows(shown)).mark_bar().encode(
         y=alt.Y("rung:N", title="Trained to epoch", sort=list(dict.fromkeys(shown["rung"]))),
         x=alt.X("epochs:Q", title="Epochs of all trials that ended there", axis=alt.Axis(grid=False, tickCount=6)),

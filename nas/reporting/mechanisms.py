@@ -52,7 +52,7 @@ def draw_mechanisms(uses: pd.DataFrame) -> dict[str, Any]:
     y = alt.Y("row:N", sort=list(words.values()), title=None, axis=alt.Axis(labelColor=INK, labelLimit=190))
     x = alt.X("at:Q", title="Validation accuracy", scale=scale, axis=alt.Axis(format="~%", tickCount=6))
     hover = [alt.Tooltip("name:N"), alt.Tooltip("mechanism:N"), alt.Tooltip("accuracy:Q", format=".1%")]
-    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
+    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6, 1))
     dots = alt.Chart().mark_point(
         filled=True, size=44, fillOpacity=0.6, opacity=1, yOffset=alt.ExprRef(expr="datum.offset")
     ).encode(x=x, y=y, tooltip=hover, color=colour, shape=alt.Shape("mark:N", scale=None))  # fmt: skip

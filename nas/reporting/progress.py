@@ -125,7 +125,7 @@ def _ends(table: pd.DataFrame) -> pd.Series:
 
 def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
     """Accuracy over epochs: members of the front in the colour of their class, references dashed, the rest grey."""
-    domain, colours = colours_of(set(table["class"]))
+    domain, colours = colours_of(set(table.loc[table["role"] != "other", "class"]))
     single = int(table["epoch"].nunique()) == 1
     scale = scale_of(pd.Series([curves_floor(table), table["accuracy"].max()]), "accuracy")
     hover = [alt.Tooltip("name:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("accuracy:Q", format=".1%")]
@@ -137,7 +137,8 @@ def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
         detail="trial:N",
         tooltip=hover,
     )
-    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=legend(6))
+    key = legend(6) if domain else None  # an empty legend has no size, and the picture none either
+    colour = alt.Color("class:N", scale=alt.Scale(domain=domain, range=colours), legend=key)
     layers = [
         base.transform_filter(alt.datum.role == "other").mark_line(color="#d3dae1", strokeWidth=1, point=single),
         base.transform_filter(alt.datum.role == "reference")

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -51,9 +51,10 @@ class Sampler(ABC):
     """Proposes codes. Same arguments, same answer: all randomness comes from (seed, number, attempt).
 
     startup: random trials before anything is inferred. population: parents of an evolutionary sampler.
-    knowledge: what a campaign knows of its candidates; a sampler may ignore it.
+    knowledge: what a campaign knows of its candidates; a sampler may ignore it. takes: what has an effect.
     """
 
+    takes: ClassVar[frozenset[str]] = frozenset({"startup", "population"})
     knowledge = Knowledge()
 
     def __init__(

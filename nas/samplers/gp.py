@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class GaussianProcessSampler(Sampler):
     """Random until `startup` trials are complete. It knows no costs, and asking takes seconds from 50 trials on."""
 
+    takes = frozenset({"startup"})
+
     def __init__(self, objectives: Sequence[Objective], seed: int = 0, **settings: Any) -> None:
         super().__init__(objectives, seed, **settings)
         self._memory: StudyMemory | None = None

@@ -19,6 +19,8 @@ CROSSOVER = 0.9  # share of children with two parents
 class NSGA2Sampler(Sampler):
     """Random until `population` trials are complete, then crossover and mutation of tournament winners."""
 
+    takes = frozenset({"population"})
+
     def propose(
         self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], number: int, attempt: int
     ) -> "Code":

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from evaluators.prediction.gaussian_process import matern, squared_distances
+from evaluators.prediction.gaussian_process import evidence, matern, squared_distances
 
 TUNING_ROWS = 160  # rows behind the hyperparameters
 TUNING_STEPS = 50
@@ -93,40 +93,29 @@ def kernel(theta: np.ndarray, groups: np.ndarray, a: np.ndarray, b: np.ndarray) 
 
 def tuned(x: np.ndarray, t: np.ndarray, extra: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Most probable hyperparameters, by L-BFGS from the centre of their prior."""
-    squares = np.stack([squared_distances(x[:, groups == g], x[:, groups == g]) for g in range(groups.max() + 1)])
-    linear = x @ x.T / len(squares)
-    middle = np.sqrt(2) + 0.5 * np.log(len(squares))
-    centre = np.concatenate([CENTRE, np.full(len(squares), middle)])
-    width = np.concatenate([WIDTH, np.full(len(squares), LENGTH_WIDTH)])
-    bounds = [(-9.0, 5.0)] * 3 + [(-11.0, 1.0)] + [(-2.0, 9.0)] * len(squares)
+    count = groups.max() + 1
+    middle = np.sqrt(2) + 0.5 * np.log(count)
+    centre = np.concatenate([CENTRE, np.full(count, middle)])
+    width = np.concatenate([WIDTH, np.full(count, LENGTH_WIDTH)])
+    bounds = [(-9.0, 5.0)] * 3 + [(-11.0, 1.0)] + [(-2.0, 9.0)] * count
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _evidence(theta, squares, linear, t, extra)
+        value, slope = grouped_evidence(theta, groups, x, t, extra)
         away = (theta - centre) / width
         return value + 0.5 * float(away @ away), slope + away / width
 
     return minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": TUNING_STEPS}).x
 
 
-def _evidence(
-    theta: np.ndarray, squares: np.ndarray, linear: np.ndarray, t: np.ndarray, extra: np.ndarray
+def grouped_evidence(
+    theta: np.ndarray, groups: np.ndarray, x: np.ndarray, t: np.ndarray, extra: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Negative log marginal likelihood and its slope. squares: (g, n, n) squared distances in each group."""
-    a0, a1, a2, noise = np.exp(theta[: len(CENTRE)])
-    weights = np.exp(-2 * theta[len(CENTRE) :])
-    r = np.sqrt(np.tensordot(weights, squares, axes=1))
-    smooth = matern(r)
-    covariance = a0 + a1 * linear + a2 * smooth
-    covariance[np.diag_indices(len(t))] += noise + extra + JITTER
-    factor = cho_factor(covariance, lower=True, check_finite=False)
-    alpha = cho_solve(factor, t, check_finite=False)
-    value = 0.5 * float(t @ alpha) + float(np.log(np.diag(factor[0])).sum())
-    slope = 0.5 * (cho_solve(factor, np.eye(len(t)), check_finite=False) - np.outer(alpha, alpha))
-    # dk/d log l_j = a2 (5/3)(1 + √5 r) exp(-√5 r) |x_j - x'_j|²/l_j²
-    pairs = slope * (a2 * 5 / 3 * (1 + np.sqrt(5) * r) * np.exp(-np.sqrt(5) * r))
-    lengths = weights * np.tensordot(squares, pairs, axes=((1, 2), (0, 1)))
-    scalars = [a0 * slope.sum(), a1 * (slope * linear).sum(), a2 * (slope * smooth).sum(), noise * slope.trace()]
-    return value, np.concatenate([scalars, lengths])
+    """Negative log marginal likelihood and its slope: that of a lengthscale per column, summed over each group."""
+    scalars, count = len(CENTRE), groups.max() + 1
+    by_column = np.concatenate([theta[:scalars], theta[scalars:][groups]])
+    by_column[1] += np.log(len(groups) / count)  # there a1 is over the number of columns
+    value, slope = evidence(by_column, x, t, np.ones(len(t)), extra + JITTER)
+    return value, np.concatenate([slope[:scalars], np.bincount(groups, slope[scalars:], count)])
 
 
 def _linear(theta: np.ndarray, groups: np.ndarray) -> float:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class RandomSampler(Sampler):
     """Draws from the space; the baseline that every other sampler has to beat."""
 
+    takes = frozenset[str]()
+
     def propose(
         self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], number: int, attempt: int
     ) -> "Code":

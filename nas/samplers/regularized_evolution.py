@@ -21,6 +21,8 @@ TOURNAMENT = 4  # a quarter of the population, as the authors had 25 of 100
 class RegularizedEvolutionSampler(Sampler):
     """Random until `population` trials are complete, then mutants of the best of a few young ones."""
 
+    takes = frozenset({"population"})
+
     def propose(
         self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], number: int, attempt: int
     ) -> "Code":

@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from evaluators.prediction import FewShot, StackedRegression, TransferredRegression, score
-from evaluators.prediction.gaussian_process import GaussianProcess, kernel, tune
-from evaluators.prediction.gaussian_process import _evidence as evidence
+from evaluators.prediction.gaussian_process import GaussianProcess, evidence, kernel, tune
 from evaluators.prediction.members import ExtraTrees, LinearScaleProcess, LogRidge, RobustProcess
 from evaluators.prediction.ridge import Ridge
 from evaluators.prediction.stack import MEMBERS

@@ -124,6 +124,27 @@ WRONG = {
     "found 'crop'",
     "execution: {device: gpu}": "x.yaml:3: execution.device: expected auto, cpu, cuda or cuda:N, found 'gpu'",
     "execution: {backend: slurm}": "x.yaml:3: execution.backend: expected ray or inline, found 'slurm'",
+    "sampler: pareto": "x.yaml:3: sampler: expected a mapping such as {name: pareto}, found 'pareto'",
+    "sampler:": "x.yaml:3: sampler: expected a mapping such as {name: pareto}, found nothing",
+    "sampler: {name: 3}": "x.yaml:3: sampler.name: expected the name of a sampler, found 3",
+    "sampler: {startups: 3}": "x.yaml:3: sampler: unknown key 'startups'; did you mean 'startup'?",
+    "sampler: {startup: 0}": "x.yaml:3: sampler.startup: expected a whole number of first trials of at least 1, "
+    "found 0",
+    "sampler: {population: 2}": "x.yaml:3: sampler.population: expected a whole number of parents of at least 4, "
+    "found 2",
+    "fidelity: halving": "x.yaml:3: fidelity: expected a mapping such as {name: halving, rungs: [0.1, 0.5]}, "
+    "found 'halving'",
+    "fidelity:\n  thresold: 0.1": "x.yaml:4: fidelity: unknown key 'thresold'; did you mean 'threshold'?",
+    "fidelity: {rungs: 0.5}": "x.yaml:3: fidelity.rungs: expected a rising list of shares of the schedule such as "
+    "[0.1, 0.5], found 0.5",
+    "fidelity: {rungs: []}": "x.yaml:3: fidelity.rungs: expected a rising list of shares of the schedule such as "
+    "[0.1, 0.5], found []",
+    "fidelity: {rungs: [10, 50]}": "x.yaml:3: fidelity.rungs: expected rising shares above 0 and below 1, "
+    "found [10.0, 50.0]",
+    "fidelity: {keep: 50%}": "x.yaml:3: fidelity.keep: expected a share above 0 and below 1, found '50%'",
+    "fidelity: {startup: 3}": "x.yaml:3: fidelity.startup: expected a whole number of trials trained in full of at "
+    "least 10, found 3",
+    "fidelity: {check: true}": "x.yaml:3: fidelity.check: expected a share from 0 to 1, found True",
     "references: [a, a]": "x.yaml:3: references: 'a' is named twice",
     "space: {fix: {a: 1}, narrow: {a: [1]}}": "x.yaml:3: space.narrow.a: 'a' is already fixed by space.fix; remove one "
     "of them",
@@ -229,6 +250,8 @@ def test_a_bare_word_stays_a_name_beside_a_folder_of_that_name(load, tmp_path):
     [
         ("space: {name: vit_smal}", "x.yaml:3: space.name: unknown space 'vit_smal'; did you mean 'vit_small'?"),
         ("sampler: {name: tpee}", "x.yaml:3: sampler.name: unknown sampler 'tpee'; did you mean 'tpe'?"),
+        ("sampler: {name: NSGA2}", "x.yaml:3: sampler.name: unknown sampler 'NSGA2'; did you mean 'nsga2'?"),
+        ("fidelity: {name: halvng}", "x.yaml:3: fidelity.name: unknown rule 'halvng'; did you mean 'halving'?"),
         ("references: [dit_mini]", "x.yaml:3: references: unknown network 'dit_mini'; did you mean 'deit_mini'?"),
         ("training: {augment: [crap]}", "x.yaml:3: training.augment: unknown name 'crap'; did you mean 'crop'?"),
     ],

@@ -1,6 +1,7 @@
 """What is known before training: predictions beside exact counts, profiles refused or made, memory that is short."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_a_limit_on_a_predicted_cost_holds_before_anything_runs(predicted, fake_
     assert len(run.searched()) == 8
     assert all(t.predicted["latency_ms"][0] <= 0.1 for t in run.searched())
     assert {r.detail for r in run.rejections if r.reason == "constraint"} == {"latency_ms"}
+
+
+def test_a_profile_that_predicts_no_number_is_named(predicted):
+    profiles = read_profiles(predicted(slope=math.nan), HERE)
+    with pytest.raises(UserError, match=r"^sources.latency_ms: profile cpu predicts nan; make it again"):
+        KnownCosts(SHAPE, profiles.by_metric).many(networks(3))
 
 
 def test_what_nothing_can_satisfy_by_the_profile_is_said_at_once(predicted):

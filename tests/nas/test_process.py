@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
+from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-from evaluators.prediction.gaussian_process import squared_distances
 from nas.samplers.judge import Model
 from nas.samplers.observations import Observations
-from nas.samplers.process import Process, _evidence, kernel
+from nas.samplers.process import JITTER, Process, grouped_evidence, kernel
 
 GROUPS = np.array([0, 1, 1])
 THETA = np.log([0.3, 0.6, 0.8, 0.05, 0.7, 1.9])
@@ -33,10 +33,17 @@ def test_the_posterior_is_that_of_scikit_learn():
 
 def test_slopes_of_the_evidence_are_those_of_differences():
     x, t = rows(20)
-    squares = np.stack([squared_distances(x[:, g == GROUPS], x[:, g == GROUPS]) for g in range(2)])
-    given = (squares, x @ x.T / 2, t, np.full(20, 0.01))
-    slope = approx_fprime(THETA, lambda theta: _evidence(theta, *given)[0], 1e-6)
-    assert _evidence(THETA, *given)[1] == pytest.approx(slope, rel=1e-3, abs=1e-3)
+    given = (GROUPS, x, t, np.full(20, 0.01))
+    slope = approx_fprime(THETA, lambda theta: grouped_evidence(theta, *given)[0], 1e-6)
+    assert grouped_evidence(THETA, *given)[1] == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
+def test_the_evidence_is_that_of_a_normal_distribution():
+    x, t = rows(12)
+    extra = np.linspace(0, 1, 12)
+    covariance = kernel(THETA, GROUPS, x, x) + np.diag(np.exp(THETA[3]) + extra + JITTER)
+    expected = -multivariate_normal(cov=covariance).logpdf(t) - 6 * np.log(2 * np.pi)
+    assert grouped_evidence(THETA, GROUPS, x, t, extra)[0] == pytest.approx(expected)
 
 
 def test_nine_of_ten_held_out_values_lie_in_their_intervals():

@@ -16,13 +16,22 @@ from nas.campaign import Campaign
 from nas.genotype import Atom, Genotype, Stage
 from nas.reporting import write_report
 from nas.reporting.classes import main_class
+from nas.reporting.conditions import conditions
 from nas.reporting.figures import figures
 from nas.reporting.front import axes_of, draw_front, front_points
 from nas.reporting.importance import ENOUGH, encode, held_out_importance, importance_table
 from nas.reporting.labels import SIDES, PlotArea, along, label_box, overlap, place_labels
 from nas.reporting.mechanisms import draw_mechanisms, draw_stages, mechanism_table, stage_table, uses_table
 from nas.reporting.page import embedded, page
-from nas.reporting.progress import busy_seconds, curves_below, curves_floor, curves_table, cut_below, hypervolume_table
+from nas.reporting.progress import (
+    busy_seconds,
+    curves_below,
+    curves_floor,
+    curves_table,
+    cut_below,
+    draw_curves,
+    hypervolume_table,
+)
 from nas.reporting.spending import phases_table, states_table
 from nas.reporting.tables import front_table, markdown, rejections_table, trials_table
 from nas.reporting.theme import duration, interval, number
@@ -396,3 +405,15 @@ def test_conditions_name_data_recipe_device_and_versions(five: Run) -> None:
     written = html(run)
     for text in ("digits", "batch_size", "A Processor", "2.13.0", "1970-01-01 00:01 UTC"):
         assert f"<dd>{text}" in written or f"<dt>{text}" in written
+
+
+def test_conditions_leave_out_the_digests_of_single_dimensions(five: Run) -> None:
+    found = dict(conditions(replace(five, environment={"space": {"fingerprint": "abc", "dimensions": {"stem": "d1"}}})))
+    assert found["space as found"] == [("fingerprint", "abc")]
+
+
+def test_the_curves_legend_names_only_classes_drawn_in_colour(five: Run) -> None:
+    table = curves_table(five)
+    table["role"], table["class"] = "other", "hierarchy"
+    table.loc[0, ["role", "class"]] = ["front", "baseline"]
+    assert '"domain": ["baseline"]' in json.dumps(draw_curves(table))

@@ -1,5 +1,6 @@
 """Every sampler keeps the contract, and those that learn beat random search on a problem with a known front."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -170,6 +171,19 @@ def test_failed_and_infeasible_trials_are_survived(name):
 def test_a_history_of_nothing_but_failures_is_survived(name):
     history = [replace(t, state="failed", values={}) for t in history_of(30)]
     assert make_sampler(name, TWO, 0).propose(ToySpace(), history, [], 30, 0)
+
+
+def test_one_network_with_many_accuracies_is_survived(name):
+    history = history_of(20)
+    history += [judged(20 + i, history[i % 3].code, accuracy=0.1 * i) for i in range(10)]
+    assert not ToySpace().problems(make_sampler(name, TWO, 0).propose(ToySpace(), history, [], 30, 0))
+
+
+def test_values_that_are_no_numbers_are_survived(name):
+    history = history_of(30)
+    lost = [judged(30, history[0].code, accuracy=math.nan), judged(31, history[1].code, latency_ms=math.inf)]
+    code = make_sampler(name, TWO, 0).propose(ToySpace(), [*history, *lost], [], 32, 0)
+    assert not ToySpace().problems(code)
 
 
 @pytest.mark.parametrize("objectives", [TWO, (ACCURACY, LATENCY, PARAMS)])

@@ -117,6 +117,30 @@ def test_what_is_no_run_folder_is_said(nas, tmp_path):
     assert "not a run folder" in err
 
 
+def test_a_run_folder_misspelt_names_the_nearest(nas, run_dir):
+    status, out, err = nas("analyze", f"{run_dir}s")
+    assert (status, out) == (2, "")
+    assert err == f"nas: {run_dir}s: not a run folder (no journal.jsonl); did you mean {run_dir}?\n"
+
+
+def test_a_score_that_fails_on_some_networks_is_judged_on_the_others(nas, run_dir, monkeypatch):
+    seen = []
+
+    def fail_on_three(probe):
+        seen.append(probe)
+        if len(seen) <= 3:
+            raise NotImplementedError("no such operator")
+        return float(len(seen))
+
+    monkeypatch.setitem(score_report.SCORES._entries, "brittle", fail_on_three)
+    status, out, err = nas("analyze", run_dir, "--scores", "brittle,params", "--json")
+    params, brittle = json.loads(out)["scores"]
+    assert status == 0, err
+    assert (brittle["trials"], brittle["absent"]) == (21, 3)
+    assert brittle["first_error"] == "NotImplementedError: no such operator"
+    assert (params["trials"], params["absent"]) == (24, 0)
+
+
 def test_too_few_trials_are_said(nas, run_dir):
     journal = run_dir / "journal.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:8]))  # two lines, and two for each trial

@@ -69,6 +69,14 @@ def run_curves(campaign, folder, worker=CurveWorker, **options):
     return search(campaign, runs=folder, quiet=True, make_worker=worker, **options)
 
 
+def few_networks():
+    """vit_small with all but the depth fixed."""
+    space = make_space("vit_small", image_size=8, in_chans=1, classes=10)
+    fixed = {d.name: d.choices[0] for d in space.dimensions if d.name != "plain.depth"}
+    wanted = {"topology": "plain", "position": "learned", "plain.mixer_a": "softmax", "plain.mixer_b": "same"}
+    return {"name": "vit_small", "fix": fixed | {k: v for k, v in wanted.items() if k in fixed}}
+
+
 def epochs_trained(run):
     return Counter((run.path / "trained.txt").read_text().splitlines())
 
@@ -156,11 +164,7 @@ def test_the_check_finishes_its_share_and_compares_it_with_what_was_expected(cam
 
 
 def test_where_the_space_is_exhausted_what_was_paused_is_trained_to_the_end(campaign_of, tmp_path):
-    space = make_space("vit_small", image_size=8, in_chans=1, classes=10)
-    fixed = {d.name: d.choices[0] for d in space.dimensions if d.name != "plain.depth"}
-    wanted = {"topology": "plain", "position": "learned", "plain.mixer_a": "softmax", "plain.mixer_b": "same"}
-    fixed |= {k: v for k, v in wanted.items() if k in fixed}
-    run = run_curves(campaign_of(HALVING, 500, space={"name": "vit_small", "fix": fixed}), tmp_path)
+    run = run_curves(campaign_of(HALVING, 500, space=few_networks()), tmp_path)
     assert any("exhausted" in note for note in run.notes)
     assert {t.state for t in run.searched()} == {"complete"}
 
@@ -182,13 +186,67 @@ def test_rungs_that_make_no_sense_are_refused(campaign_of, fidelity, words):
         campaign_of(fidelity)
 
 
-@pytest.mark.slow
-def test_ray_pauses_and_resumes_with_two_workers(campaign_of, tmp_path):
-    for module in (curve_worker, free_worker):  # the workers cannot import what pytest has imported by path
+@pytest.fixture
+def on_ray():
+    """The workers cannot import what pytest has imported by path."""
+    for module in (curve_worker, free_worker):
         ray_cloudpickle.register_pickle_by_value(module)
-    execution = {"backend": "ray", "workers": 2}
-    run = run_curves(campaign_of(HALVING, 6, execution=execution), tmp_path)
+    return {"backend": "ray", "workers": 2}
+
+
+@pytest.mark.slow
+def test_ray_ends_well_where_the_space_is_exhausted_while_trials_run(campaign_of, tmp_path, on_ray):
+    run = run_curves(campaign_of(HALVING, 50, space=few_networks(), execution=on_ray), tmp_path)
+    assert sum("exhausted" in note for note in run.notes) == 1
+    assert {t.state for t in run.searched()} == {"complete"}
+    assert set(epochs_trained(run).values()) == {1}
+
+
+@pytest.mark.slow
+def test_ray_pauses_and_resumes_with_two_workers(campaign_of, tmp_path, on_ray):
+    run = run_curves(campaign_of(HALVING, 6, execution=on_ray), tmp_path)
     assert run.status == "finished"
     assert {t.state for t in run.trials} == {"complete", "paused"}
     assert set(epochs_trained(run).values()) == {1}
     assert risk(run).checked >= 1
+
+
+class Killing(CurveWorker):
+    """A worker of Ray that takes the search with it, once, in the middle of the fifth trial that goes on."""
+
+    def steps(self, job):
+        record = self.folder / "journal.jsonl"
+        for step in super().steps(job):
+            yield step
+            if job.training_state and not (self.folder / "killed").exists() and resumed_in(record) >= 5:
+                (self.folder / "killed").touch()
+                os.kill(int((self.folder.parent / "pid").read_text()), signal.SIGKILL)
+
+
+def resumed_in(record):
+    return record.read_text().count('"event":"resumed"')
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_search_on_ray_keeps_what_was_finished_and_what_was_paused(campaign_of, tmp_path, on_ray):
+    campaign = campaign_of(HALVING, 10, execution=on_ray)
+    campaign = campaign.model_copy(update={"sampler": campaign.sampler.model_copy(update={"name": "pareto"})})
+    script = (
+        f"import os, sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}\n"
+        "import curve_worker, free_worker, test_campaigns\nfrom nas.campaign import Campaign\n"
+        "from pathlib import Path\nfrom ray import cloudpickle\n"
+        "for m in (curve_worker, free_worker, test_campaigns): cloudpickle.register_pickle_by_value(m)\n"
+        f"folder = Path({str(tmp_path)!r})\n(folder / 'pid').write_text(str(os.getpid()))\n"
+        f"campaign = Campaign.model_validate_json({campaign.model_dump_json()!r})\n"
+        "test_campaigns.run_curves(campaign, folder, test_campaigns.Killing)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    before = load_run(tmp_path / "test")
+    assert {"paused", "running"} <= {t.state for t in before.trials}
+    resumed = run_curves(campaign, tmp_path, resume=True)
+    done = [t for t in before.trials if t.state == "complete"]
+    assert resumed.status == "finished"
+    assert [resumed.trials[t.number] for t in done] == done
+    again = {int(line.split()[0]) for line, count in epochs_trained(resumed).items() if count > 1}
+    assert again <= {t.number for t in before.trials if t.state == "running"}
