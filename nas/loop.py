@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 from nas.campaign import Campaign
 from nas.fidelity import Rule, make_rule
@@ -74,8 +75,9 @@ class Loop:
             return self._resume_any()
         number = self._next_number()
         return self._start(
-            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known
-        )
+            "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known,
+            scores=candidate.scores, notes=candidate.notes,
+        )  # fmt: skip
 
     def measured(self, job: Job, latency: Measured) -> None:
         self.record("measured", trial=job.trial, hash=job.hash, device=self.device, latency=asdict(latency))
@@ -141,6 +143,7 @@ class Loop:
         if self.exhausted is not None:
             return None
         trials = list(self.history.trials.values())
+        self._ask_the_gate([t for t in trials if t.kind == "search" and t.state != "running"])
         taken = {t.hash for t in trials if t.kind == "search"}
         refusals: list[Refusal] = []
         try:
@@ -152,8 +155,25 @@ class Loop:
             for refusal in refusals:
                 self.record("rejected", **{f: getattr(refusal, f) for f in ("reason", "detail", "hash")})
 
+    def _ask_the_gate(self, ended: list[Trial]) -> None:
+        """Record what is thought of zero-cost scores whenever the gate has looked at more trials."""
+        if self.proposer.scores is None:
+            return
+        count, verdicts = self.proposer.scores.judged(ended)
+        if count > max((looked for looked, _, _ in self.history.gates), default=0):
+            self.record("gated", trials=count, verdicts=list(verdicts))
+
     def _start(
-        self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], known: Known
+        self,
+        kind: str,
+        name: str,
+        genotype: Genotype,
+        name_hash: str,
+        code: dict[str, object],
+        known: Known,
+        *,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        notes: tuple[str, ...] = (),
     ) -> Job:
         number = self._next_number()
         self.record(
@@ -166,7 +186,8 @@ class Loop:
             hash=name_hash,
             costs=known.values,
             predicted=known.predicted,
-            notes=known.notes,
+            notes=(*known.notes, *notes),
+            **({"scores": dict(scores)} if scores else {}),
         )
         return self._job(self.history.trials[number])
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from nas.objective import Objective
-from nas.reporting import devices, fidelity, front, importance, mechanisms, predictions, progress, spending
+from nas.reporting import devices, fidelity, front, importance, mechanisms, predictions, progress, scores, spending
 from nas.reporting.extent import below_words, outside_words
 from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
@@ -28,6 +28,7 @@ def figures(run: Run) -> list[Figure]:
     return [
         *front_figures(run), *device_figures(run), *prediction_figures(run), *progress_figures(run),
         *mechanism_figures(run), importance_figure(run), curves_figure(run), *fidelity_figures(run),
+        *score_figures(run),
         phases_figure(run),
     ]  # fmt: skip
 
@@ -197,6 +198,15 @@ def curves_figure(run: Run) -> Figure:
     if hidden := progress.curves_below(table):
         reading += f" {hidden} of {table['trial'].nunique()} curves end below the axis."
     return replace(absent, reading=reading, table=table, spec=progress.draw_curves(table))
+
+
+def score_figures(run: Run) -> list[Figure]:
+    """What became of the zero-cost scores that the campaign asked for; nothing where it asked for none."""
+    table = scores.scores_table(run)
+    if table.empty:
+        return []
+    title = "Scores of untrained networks"
+    return [Figure(name="scores", section="progress", title=title, reading=scores.scores_words(run), table=table)]
 
 
 def fidelity_figures(run: Run) -> list[Figure]:
