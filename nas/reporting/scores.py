@@ -47,7 +47,8 @@ def _sentence(name: str, rows: pd.DataFrame) -> str:
         return f"{name} was never used: after {last['trials']} trials, {last['reason']}."
     first, networks = used.iloc[0]["trials"], int(rows["networks"].sum())
     ended = "" if last["used"] else f", and no more after {last['trials']}: {last['reason']}"
-    return f"{name} says more than size does from {first} trials on{ended}; it had a say in {networks} networks."
+    many = "1 network" if networks == 1 else f"{networks} networks"
+    return f"{name} says more than size does from {first} trials on{ended}; it had a say in {many}."
 
 
 def absent_words(run: Run) -> list[str]:

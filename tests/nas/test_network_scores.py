@@ -8,7 +8,7 @@ import torch
 from free_worker import FreeWorker
 
 from evaluators.data import load_dataset
-from evaluators.zero_cost.base import SCORES, ScoreFailed
+from evaluators.zero_cost.base import SCORES
 from evaluators.zero_cost.batches import mini_batches
 from nas.errors import UserError
 from nas.genotype import Atom, Genotype, Stage
@@ -20,7 +20,7 @@ from nas.session import prepare, search
 from nas.trial import Trial
 from search_spaces.zoo import ZOO
 
-SHORT = {"name": "pareto", "startup": 18, "scores": ["naswot", "planted"]}
+SHORT = {"name": "pareto", "startup": 18, "scores": ["width", "moody"]}
 LOW = {"topology": "plain", "plain.depth": 2, "mixers": "pooling"}  # the cheapest to build
 
 
@@ -56,16 +56,15 @@ def trials_of(count, seed=0, **scores):
 
 @pytest.fixture
 def planted():
-    """A score that knows what free trials are made of; it fails on networks with a class token."""
+    """Two scores: `width`, which free trials follow from, and `moody`, which breaks on narrow networks."""
+    SCORES.register("width")(lambda probe: float(width_of(probe.network)))
+    SCORES.register("moody")(lambda probe: 1.0 if width_of(probe.network) > 64 else 1.0 / 0)
+    yield
+    del SCORES._entries["width"], SCORES._entries["moody"]
 
-    @SCORES.register("planted")
-    def score(probe):
-        if "cls" in dict(probe.network.named_children()):
-            raise ScoreFailed("no idea of class tokens")
-        return float(sum(p.abs().sum() for p in probe.network.parameters()))
 
-    yield score
-    del SCORES._entries["planted"]
+def width_of(network):
+    return [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1].in_features
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +106,10 @@ def test_scores_are_the_same_every_time_and_leave_the_threads_alone(batches):
 
 
 def test_a_score_that_fails_is_absent_with_its_reason(batches, planted):
-    scores = NetworkScores(["naswot", "planted"], batches, 10, seed=0)
-    tall = Genotype(topology="plain", stem=Atom("patch", size=16), stages=(Stage(width=32, depth=1),))
-    assert scores.of(tall) == {}
-    assert [note.partition(":")[0] for note in scores.notes(tall)] == ["score naswot", "score planted"]
+    scores = NetworkScores(["width", "moody"], batches, 10, seed=0)
+    assert scores.of(small(32)) == {"width": 32.0}
+    assert scores.notes(small(32)) == ("score moody: ZeroDivisionError: float division by zero",)
+    assert scores.of(small(96)) == {"width": 96.0, "moody": 1.0}
 
 
 def test_candidates_cost_at_most_a_share_of_a_training():
@@ -128,16 +127,16 @@ def test_a_wrong_score_is_said_in_one_line(name, words):
 
 
 def test_a_search_with_scores_resumes_as_if_it_had_not_stopped(make_campaign, tmp_path, planted):
+    """One of its scores passes the gate, the other fails on some networks, which is said and ends nothing."""
     campaign = make_campaign(23, sampler=SHORT, space={"fix": LOW}, training={"epochs": 2})
     whole = search(campaign, runs=tmp_path / "whole", quiet=True, make_worker=FreeWorker)
     search(campaign, runs=tmp_path / "cut", quiet=True, make_worker=Interrupted)
     resumed = search(campaign, runs=tmp_path / "cut", quiet=True, make_worker=FreeWorker, resume=True)
-    assert [t.hash for t in resumed.trials] == [t.hash for t in whole.trials]
-    assert [t.scores for t in resumed.trials] == [t.scores for t in whole.trials]
-    assert all("naswot" in t.scores for t in whole.trials)
-    assert [count for count, _, _ in whole.gates] == [20]
+    assert [(t.hash, t.scores) for t in resumed.trials] == [(t.hash, t.scores) for t in whole.trials]
     assert [v for _, _, v in resumed.gates] == [v for _, _, v in whole.gates]
-    assert "20 trials" in scores_words(whole)
+    assert [v["used"] for _, _, verdicts in whole.gates for v in verdicts] == [True, False]
+    assert "width says more than size does from 20 trials on; it had a say in 3 networks." in scores_words(whole)
+    assert "moody has no value for" in scores_words(whole)
     assert scores_words(whole) in (whole.path / "report" / "index.html").read_text()
 
 
@@ -175,7 +174,7 @@ def test_the_page_says_what_passed_from_when_on_and_what_it_had_a_say_in(make_ca
     )
     words = scores_words(run)
     assert "naswot says more than size does from 20 trials on, and no more after 30" in words
-    assert "it had a say in 1 networks" in words
+    assert "it had a say in 1 network." in words
     assert "snip was never used: after 30 trials, nothing, or less, beyond size." in words
     assert "snip has no value for 2 of 3 networks" in words
 
