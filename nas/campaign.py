@@ -305,6 +305,10 @@ def _check_registered(campaign: Campaign) -> None:
     _check_name("space.name", "space", campaign.space.name, SPACES)
     _check_name("sampler.name", "sampler", campaign.sampler.name, SAMPLERS)
     _check_name("fidelity.name", "rule", campaign.fidelity.name, RULES)
+    if campaign.sampler.scores:
+        from nas.network_scores import check_scores
+
+        check_scores(campaign.sampler.scores)
     for name in campaign.references:
         _check_name("references", "network", name, ZOO)
     for name in campaign.training.augment:

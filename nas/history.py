@@ -24,6 +24,7 @@ class History:
     campaign: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)  # metric -> measured over predicted
+    gates: list[tuple[int, float, list[dict[str, Any]]]] = field(default_factory=list)  # (trials, time, verdicts)
     notes: list[str] = field(default_factory=list)
     status: str = "running"
     seconds: float = 0.0  # wall time of all sessions
@@ -49,6 +50,9 @@ class History:
     def _on_note(self, event: Event) -> None:
         self.notes.append(event["text"])
 
+    def _on_gated(self, event: Event) -> None:
+        self.gates.append((event["trials"], event["at"], event["verdicts"]))
+
     def _on_rejected(self, event: Event) -> None:
         self.rejections.append((event["reason"], event["detail"], event["hash"], event["at"]))
 
@@ -60,6 +64,7 @@ class History:
             predicted={name: (mean, low, high) for name, (mean, low, high) in event.get("predicted", {}).items()},
             intervals={name: (low, high) for name, (_, low, high) in event.get("predicted", {}).items()},
             expected={name: Expectation(**found) for name, found in event.get("expected", {}).items()},
+            scores=event.get("scores", {}),
         )  # fmt: skip
 
     def _on_restarted(self, event: Event) -> None:

@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 from nas.campaign import Campaign
 from nas.fidelity import Rule, make_rule
@@ -75,7 +76,7 @@ class Loop:
         number = self._next_number()
         return self._start(
             "search", f"trial {number}", candidate.genotype, candidate.hash, dict(candidate.code), candidate.known,
-            candidate.expected,
+            expected=candidate.expected, scores=candidate.scores, notes=candidate.notes,
         )  # fmt: skip
 
     def measured(self, job: Job, latency: Measured) -> None:
@@ -145,6 +146,7 @@ class Loop:
         if self.exhausted is not None:
             return None
         trials = list(self.history.trials.values())
+        self._ask_the_gate([t for t in trials if t.kind == "search" and t.state != "running"])
         taken = {t.hash for t in trials if t.kind == "search"}
         refusals: list[Refusal] = []
         try:
@@ -156,10 +158,27 @@ class Loop:
             for refusal in refusals:
                 self.record("rejected", **{f: getattr(refusal, f) for f in ("reason", "detail", "hash")})
 
+    def _ask_the_gate(self, ended: list[Trial]) -> None:
+        """Record what is thought of zero-cost scores whenever the gate has looked at more trials."""
+        if self.proposer.scores is None:
+            return
+        count, verdicts = self.proposer.scores.judged(ended)
+        if count > max((looked for looked, _, _ in self.history.gates), default=0):
+            self.record("gated", trials=count, verdicts=list(verdicts))
+
     def _start(
-        self, kind: str, name: str, genotype: Genotype, name_hash: str, code: dict[str, object], known: Known,
-        expected: dict[str, Expectation] | None = None,
-    ) -> Job:  # fmt: skip
+        self,
+        kind: str,
+        name: str,
+        genotype: Genotype,
+        name_hash: str,
+        code: dict[str, object],
+        known: Known,
+        *,
+        expected: Mapping[str, Expectation] = MappingProxyType({}),
+        scores: Mapping[str, float] = MappingProxyType({}),
+        notes: tuple[str, ...] = (),
+    ) -> Job:
         number = self._next_number()
         self.record(
             "started",
@@ -171,8 +190,9 @@ class Loop:
             hash=name_hash,
             costs=known.values,
             predicted=known.predicted,
-            expected=expected or {},
-            notes=known.notes,
+            expected=dict(expected),
+            notes=(*known.notes, *notes),
+            **({"scores": dict(scores)} if scores else {}),
         )
         return self._job(self.history.trials[number])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from nas.objective import Constraint, metric_of
 from nas.samplers.base import Sampler
 from nas.trial import Expectation, Trial
 from search_spaces.space import Code, Space
+
+if TYPE_CHECKING:
+    from nas.network_scores import NetworkScores
 
 PROPOSALS = 30  # asked from the sampler before falling back to mutation and random search
 SEARCHED = 400  # networks looked at before a space is called infeasible
@@ -30,6 +34,8 @@ class Candidate:
     hash: str
     known: Known
     expected: dict[str, Expectation] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,10 @@ class Exhausted(Exception):
 
 
 class Proposer:
-    """Asks the sampler until a candidate passes. free_mb: memory that a training may take, None where unknown."""
+    """Asks the sampler until a candidate passes. free_mb: memory that a training may take, None where unknown.
+
+    scores: gives every candidate its zero-cost scores; None where the campaign wants none.
+    """
 
     def __init__(
         self,
@@ -56,14 +65,27 @@ class Proposer:
         costs: KnownCosts,
         seed: int,
         free_mb: float | None = None,
+        scores: "NetworkScores | None" = None,
     ) -> None:
         self.space, self.sampler, self.costs, self.seed, self.free_mb = space, sampler, costs, seed, free_mb
+        self.scores = scores
         self.constraints = [c for c in constraints if c.metric in costs.names]
 
     def next(
         self, trials: Sequence[Trial], number: int, refused: Callable[[Refusal], None], taken: set[str]
     ) -> Candidate:
         """The next candidate; every replaced proposal is reported to `refused`. Raises Exhausted."""
+        return self._scored(self._acceptable(trials, number, refused, taken))
+
+    def _scored(self, candidate: Candidate) -> Candidate:
+        if self.scores is None:
+            return candidate
+        found, notes = self.scores.of(candidate.genotype), self.scores.notes(candidate.genotype)
+        return replace(candidate, scores=dict(found), notes=notes)
+
+    def _acceptable(
+        self, trials: Sequence[Trial], number: int, refused: Callable[[Refusal], None], taken: set[str]
+    ) -> Candidate:
         finished = [t for t in trials if t.kind == "search" and t.state != "running"]
         pending = [t.code for t in trials if t.kind == "search" and t.state == "running"]
         found = self._ask(finished, pending, number, refused, taken)

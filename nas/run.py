@@ -44,6 +44,8 @@ class Run:
     chances: dict[int, float] = field(default_factory=dict)  # trial number -> of ending on the front, when it was cut
     checked: frozenset[int] = frozenset()  # trials cut short and finished after all, to check the chances
 
+    gates: tuple[tuple[int, float, list[dict[str, Any]]], ...] = ()  # (trials judged, when, verdict on each score)
+
     def searched(self) -> list[Trial]:
         return [t for t in self.trials if t.kind == "search"]
 
@@ -111,4 +113,5 @@ def run_from_history(folder: Path, history: History, campaign: "Campaign | None"
         scales=dict(history.scales),
         chances=dict(history.chances),
         checked=frozenset(history.checked),
+        gates=tuple(history.gates),
     )

@@ -74,7 +74,7 @@ def _finished(run: Run, limit: int | None) -> list[Trial]:
 
 def _scored(run: Run, trials: list[Trial], names: list[str]) -> Kept:
     """By hash; only what the run folder does not hold yet is computed."""
-    kept = _read(run)
+    kept = kept_scores(run)
     missing = [t for t in trials if any(n not in _named(kept.get(t.hash)) for n in names)]
     if not missing:
         return kept
@@ -111,7 +111,8 @@ def _stamp(run: Run) -> dict[str, Any]:
     return {"version": VERSION, "seed": campaign.seed, "data": data, "batches": [COUNT, SIZE]}
 
 
-def _read(run: Run) -> Kept:
+def kept_scores(run: Run) -> Kept:
+    """What the run folder holds: by hash, values, errors and seconds by score."""
     path = run.path / FILE
     try:
         held = json.loads(path.read_text())

@@ -1,7 +1,8 @@
 """nas search: a campaign from its file to its front. Sets the parts up, runs the loop, closes the record."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from evaluators.data import Dataset
 from evaluators.energy import default_watts, make_meter
 from evaluators.free_memory import free_mb
+from evaluators.latency.lease import DeviceLease
 from evaluators.recipe import amp_type
+from evaluators.zero_cost.batches import mini_batches
 from nas.campaign import Campaign
 from nas.environment import environment
 from nas.errors import UserError
@@ -24,21 +27,23 @@ from nas.journal import Journal
 from nas.known_costs import Known, KnownCosts
 from nas.loop import Loop, rule_of
 from nas.mirror import OptunaMirror
+from nas.network_scores import NetworkScores, networks_to_score
 from nas.objective import MEASURED_COSTS
 from nas.profiles import Profiles, make_missing_profiles, read_profiles
 from nas.progress import SearchProgress
 from nas.proposals import Proposer
 from nas.resuming import check_campaign, check_folder, check_surroundings, space_facts
 from nas.run import Run, load_run
-from nas.samplers import SAMPLERS, make_sampler
+from nas.samplers import make_sampler
 from nas.samplers.base import Knowledge
 from nas.settings import FidelitySettings, SamplerSettings
 from nas.status_line import StatusLine
 from nas.together import conditions_of
-from nas.worker import dataset_of, resolve_device
-from search_spaces.space import Space
+from nas.worker import dataset_of, lease_path, resolve_device
+from search_spaces.space import Code, Space
 from search_spaces.vit import make_space
 from search_spaces.zoo import ZOO
+from search_spaces.zoo.expressed import expressed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +82,11 @@ class Setup:
         yield from self.dataset.notes
         for name in self.campaign.sources.keys() - set(self.campaign.metrics):
             yield f"sources.{name} has no effect: {name} is neither an objective nor limited"
-        yield from _idle(self.campaign.sampler, "sampler", SAMPLERS[self.campaign.sampler.name].takes)
+        takes = self.proposer.sampler.takes
+        yield from _idle(self.campaign.sampler, "sampler", takes)
         yield from _idle(self.campaign.fidelity, "fidelity", RULES[self.campaign.fidelity.name].takes)
+        if self.campaign.sampler.scores and "scores" in takes and self.proposer.scores is None:
+            yield "sampler.scores has no effect: a training is too short to be worth scores of candidates"
         if self.campaign.fidelity.name != "none" and not rule_of(self.campaign).rung_epochs():
             yield f"fidelity has no effect: training.epochs {self.campaign.training.epochs} leaves no room for a rung"
 
@@ -112,16 +120,40 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
         make_missing_profiles(campaign, dataset, here, folder, device, line)
     profiles = read_profiles(campaign, here, folder)
     known = _known_costs(campaign, dataset, device, profiles)
+    few = networks_to_score(campaign.sampler.scores, campaign.training.epochs * len(dataset.train_x))
+    scores = _scores(campaign, dataset, device) if "scores" in sampler.takes and few > 1 else None
     sampler.knowledge = Knowledge(
         costs=known, intervals=lambda genotype: known.of(genotype).intervals, expect=known.many,
-        constraints=campaign.constraint_list,
+        constraints=campaign.constraint_list, published=_published(campaign, space),
     )  # fmt: skip
+    if scores is not None:
+        sampler.knowledge = replace(sampler.knowledge, scores=scores.of, believed=scores.passed, shortlist=few)
     free = _free_mb(campaign, device)
-    proposer = Proposer(space, sampler, campaign.constraint_list, known, campaign.seed, free_mb=free)
+    proposer = Proposer(
+        space, sampler, campaign.constraint_list, known, campaign.seed, free_mb=free, scores=scores
+    )  # fmt: skip
     proposer.assert_feasible()
     return Setup(
         campaign=campaign, device=device, dataset=dataset, space=space, profiles=profiles, proposer=proposer
     )  # fmt: skip
+
+
+def _scores(campaign: Campaign, data: Dataset, device: str) -> NetworkScores | None:
+    """Those that the campaign asks for. On a processor that is measured as well, one of the two waits."""
+    if not campaign.sampler.scores:
+        return None
+    apart = device == "cpu" and bool(campaign.measured())
+    return NetworkScores(
+        campaign.sampler.scores, mini_batches(data, seed=campaign.seed), data.classes, campaign.seed,
+        lease=DeviceLease(lease_path(device)).shared if apart else nullcontext,
+    )  # fmt: skip
+
+
+def _published(campaign: Campaign, space: Space) -> tuple[Code, ...]:
+    """Codes of networks of the zoo that are not trained as references anyway, each once."""
+    trained = {space.canonical(ZOO[name].build(space.image_size)) for name in campaign.references}
+    codes = {space.decode(code): code for code in expressed(space).values()}
+    return tuple(code for genotype, code in codes.items() if genotype not in trained)
 
 
 def _known_costs(campaign: Campaign, data: Dataset, device: str, profiles: Profiles) -> KnownCosts:

@@ -55,6 +55,7 @@ class SamplerSettings(Section):
     name: str = Field(default="pareto", description="the name of a sampler")
     startup: int = Field(default=12, ge=1, description="a whole number of first trials of at least 1")
     population: int = Field(default=16, ge=4, description="a whole number of parents of at least 4")
+    scores: Names = Field(default=(), description="a list of zero-cost scores such as [naswot, jacov]")
 
 
 class FidelitySettings(Section):

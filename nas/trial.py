@@ -112,6 +112,7 @@ class Trial:
     training_state: str | None = None
     predicted: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     expected: dict[str, Expectation] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)  # of the untrained network, where the campaign asks for them
     measured_again: frozenset[str] = frozenset()
     started: float = 0.0  # seconds since the epoch
     finished: float | None = None

@@ -82,11 +82,11 @@ def _stage(stage: Stage, shape: Shape) -> Stage:
 def _simplify_mixers(stage: Stage, shape: Shape) -> Stage:
     """What each mixer is on the map and the heads that it gets, which are fewer where two share them."""
     if stage.b is None:
-        return replace(stage, a=_simplified(stage.a, shape))
+        return replace(stage, a=simplified(stage.a, shape))
     heads = (shape.heads, shape.heads)
     if stage.mode == "headmix":
         heads = (round(stage.share * shape.heads), shape.heads - round(stage.share * shape.heads))
-    a, b = (_simplified(m, replace(shape, heads=h)) for m, h in zip((stage.a, stage.b), heads, strict=True))
+    a, b = (simplified(m, replace(shape, heads=h)) for m, h in zip((stage.a, stage.b), heads, strict=True))
     return replace(stage, a=a, b=b)
 
 
@@ -123,7 +123,7 @@ def _followed(stage: Stage) -> Stage:
     return replace(stage, share=round(stage.turn / stage.depth, 4))
 
 
-def _simplified(atom: Atom, shape: Shape) -> Atom:
+def simplified(atom: Atom, shape: Shape) -> Atom:
     simple = MIXERS[atom.kind].simplify(shape, atom)
     return atom if simple == atom else _atom(MIXERS, simple)
 

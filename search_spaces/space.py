@@ -6,7 +6,7 @@ a given code is found by watching which ones are read while its genotype is put 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
@@ -96,6 +96,29 @@ class Space:
     def decode(self, code: Mapping[str, Choice]) -> Genotype:
         """The canonical genotype of a code, valid or not."""
         return self.canonical(self.assemble(_reader(code)))
+
+    def codes_like(self, genotype: Genotype) -> Iterator[Code]:
+        """Codes that may decode to a canonical genotype or to one that is very like it. A space need not know any."""
+        return iter(())
+
+    def encode(self, genotype: Genotype) -> Code | None:
+        """A code that decodes to this genotype, or None where there is none."""
+        wanted = self._canonical_or_none(genotype)
+        found = self.codes_like(wanted) if wanted is not None else iter(())
+        return next((code for code in found if self.decode(code) == wanted), None)
+
+    def nearest(self, genotype: Genotype) -> Code | None:
+        """The valid code of this genotype or of one very like it, or None where the space says nothing of the kind."""
+        wanted = self._canonical_or_none(genotype)
+        found = self.codes_like(wanted) if wanted is not None else iter(())
+        return self.encode(genotype) or next((code for code in found if not self.problems(self.decode(code))), None)
+
+    def _canonical_or_none(self, genotype: Genotype) -> Genotype | None:
+        """None where the image is too small for it, or nothing of the name is known."""
+        try:
+            return self.canonical(genotype)
+        except UserError:
+            return None
 
     def active(self, code: Mapping[str, Choice]) -> frozenset[str]:
         """The dimensions that matter for this code."""

@@ -17,8 +17,9 @@ from search_spaces.canonical import with_defaults
 from search_spaces.costs import Shape
 from search_spaces.dual_space import dual_dimensions, dual_genotype
 from search_spaces.mixers import MIXERS, Core
+from search_spaces.nearest import codes_like
 from search_spaces.parts import DOWNSAMPLERS, FFNS, LOCALS, REDUCERS
-from search_spaces.space import Choice, Dimension, Read, Space, parsed
+from search_spaces.space import Choice, Code, Dimension, Read, Space, parsed
 from search_spaces.structures import BRIDGES, FUSIONS
 
 VERSION = "1"
@@ -228,6 +229,9 @@ class VitSpace(Space):
             head=Atom("cls" if cls_token else "pool"),
             bridge=bridge,
         )
+
+    def codes_like(self, genotype: Genotype) -> Iterator[Code]:
+        return codes_like(self, genotype)
 
     def concerns(self, code: Mapping[str, Choice], dimension: Dimension, stage: int | None) -> bool:
         """Dimensions of the network, and those of the stage that is meant."""

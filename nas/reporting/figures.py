@@ -18,6 +18,7 @@ from nas.reporting import (
     progress,
     proposed,
     random_search,
+    scores,
     spending,
     stopping,
     winners,
@@ -45,6 +46,7 @@ def figures(run: Run) -> list[Figure]:
          random_search_figure(run), stopping_figure(run), calibration_figure(run), limits_figure(run),
          proposed_figure(run), *mechanism_figures(run), winners_figure(run),
          importance_figure(run), curves_figure(run), *fidelity_figures(run),
+        *score_figures(run),
         phases_figure(run),
     ]  # fmt: skip
 
@@ -270,6 +272,15 @@ def curves_figure(run: Run) -> Figure:
     if hidden := progress.curves_below(table):
         reading += f" {hidden} of {table['trial'].nunique()} curves end below the axis."
     return replace(absent, reading=reading, table=table, spec=progress.draw_curves(table))
+
+
+def score_figures(run: Run) -> list[Figure]:
+    """What became of the zero-cost scores that the campaign asked for; nothing where it asked for none."""
+    table = scores.scores_table(run)
+    if table.empty:
+        return []
+    title = "Scores of untrained networks"
+    return [Figure(name="scores", section="progress", title=title, reading=scores.scores_words(run), table=table)]
 
 
 def fidelity_figures(run: Run) -> list[Figure]:

@@ -24,18 +24,28 @@ def _nothing(genotype: Any) -> Mapping[str, Any]:
     return {}
 
 
+def _none(history: Sequence[Trial]) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
     """What is known of a network before its trial.
 
     costs: metrics, exact or predicted. intervals: of those that are predicted, the interval that holds 90 % of
     measurements. expect: told of many networks before their costs are asked for. constraints: of the campaign.
+    published: codes of networks of the literature. scores: zero-cost scores of a network. believed: which of them the
+    trials have borne out. shortlist: for how many networks a proposal may ask for them.
     """
 
     costs: Callable[[Any], Mapping[str, float]] = _nothing
     intervals: Callable[[Any], Mapping[str, tuple[float, float]]] = _nothing
     expect: Callable[[Sequence[Any]], object] = _nothing
     constraints: tuple[Constraint, ...] = ()
+    published: "tuple[Code, ...]" = ()
+    scores: Callable[[Any], Mapping[str, float]] = _nothing
+    believed: Callable[[Sequence[Trial]], tuple[str, ...]] = _none
+    shortlist: int = 0
 
     def spreads(self, genotype: Any) -> dict[str, float]:
         """Standard deviations of the logarithms of the predicted costs."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,31 @@ class Network:
     row: np.ndarray
 
 
+class Rows(Protocol):
+    """Networks as rows of numbers, for a model."""
+
+    @property
+    def knowledge(self) -> Knowledge: ...
+
+    @property
+    def base(self) -> list[Network]:
+        """Random ones, within the constraints."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the costs that are known."""
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(f,) group of each column."""
+
+    def tried(self, code: "Code") -> Network:
+        """The network of a trial."""
+
+    def rows(self, networks: Sequence[Network]) -> np.ndarray:
+        """(n, f)."""
+
+
 class Pool:
     """Makes networks of one space. What it keeps follows from the seed: it is a memory, not a state."""
 
@@ -39,6 +64,7 @@ class Pool:
         self._children: dict[Any, list[Network]] = {}
         self._tried: dict[tuple[tuple[str, Any], ...], Network] = {}
         self.base = self._random(np.random.default_rng((seed, BASE)), BASE)
+        self.published = self.feasible(self.networks(knowledge.published))
         self.names = sorted(self.base[0].costs)
         self.groups = self.encoding.groups(len(self.names))
         self.scale = Scale(np.stack([n.row for n in self.base]), self.groups)

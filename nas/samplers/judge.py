@@ -8,7 +8,7 @@ from scipy.special import ndtr
 
 from nas.objective import Constraint, Objective, metric_of
 from nas.pareto import front_indices, reference_point, worst_inlier
-from nas.samplers.candidates import Network, Pool
+from nas.samplers.candidates import Network, Rows
 from nas.samplers.encoding import SMALLEST
 from nas.samplers.improvement import spread_improvement
 from nas.samplers.observations import Observations, observations
@@ -46,14 +46,14 @@ class Model:
         return Model(process=self.process.believing(rows), seen=self.seen)
 
 
-def fit(pool: Pool, history: Sequence[Trial], metric: Objective, seed: int) -> Model:
+def fit(pool: Rows, history: Sequence[Trial], metric: Objective, seed: int) -> Model:
     """The model of one metric."""
     seen = observations(history, metric)
     rows = pool.rows([pool.tried(t.code) for t in seen.trials])
     return Model(process=Process.fit(rows, seen.t, seen.extra, pool.groups, seed), seen=seen)
 
 
-def to_learn(pool: Pool, objectives: Sequence[Objective], history: Sequence[Trial]) -> list[Objective]:
+def to_learn(pool: Rows, objectives: Sequence[Objective], history: Sequence[Trial]) -> list[Objective]:
     """Objectives and limits of costs that are not known before a trial but were measured in some, each once."""
     measured = {name for t in history for name in t.values}
     limits = [Objective(name=c.metric, direction="minimize") for c in pool.knowledge.constraints if _is_cost(c)]
@@ -66,7 +66,7 @@ class Judge:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Rows,
         objectives: Sequence[Objective],
         models: dict[str, Model],
         table: np.ndarray,

@@ -12,9 +12,10 @@ import numpy as np
 
 from nas.objective import Objective
 from nas.samplers.base import SAMPLERS, Sampler, observed
-from nas.samplers.candidates import Network, Pool
+from nas.samplers.candidates import Network, Pool, Rows
 from nas.samplers.judge import Judge, Model, fit, to_learn
 from nas.samplers.nsga2 import survival_order
+from nas.samplers.scored import ScoredPool
 from nas.trial import Expectation, Trial
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ class ParetoSampler(Sampler):
     What is kept between calls (candidates, models) follows from seed and history: it is a memory, not a state.
     """
 
+    takes = frozenset({"startup", "population", "scores"})
+
     def __init__(self, objectives: Sequence[Objective], seed: int = 0, **settings: Any) -> None:
         super().__init__(objectives, seed, **settings)
         self._pool: Pool | None = None
-        self._models: tuple[object, dict[str, Model]] = (None, {})
+        self._models: dict[int, tuple[object, dict[str, Model]]] = {}  # by the width of rows
         self._ranking: tuple[object, list[Network]] = (None, [])
 
     def propose(
@@ -70,7 +73,7 @@ class ParetoSampler(Sampler):
     def _pool_of(self, space: "Space") -> Pool:
         if self._pool is None or self._pool.space is not space or self._pool.knowledge is not self.knowledge:
             self._pool = Pool(space, self.knowledge, self.seed)
-            self._models, self._ranking = (None, {}), (None, [])
+            self._models, self._ranking = {}, (None, [])
         return self._pool
 
     def _ranked(self, pool: Pool, known: list[Trial], running: list[Network], number: int) -> list[Network]:
@@ -82,32 +85,49 @@ class ParetoSampler(Sampler):
 
     def _rank(self, pool: Pool, known: list[Trial], running: list[Network], rng: np.random.Generator) -> list[Network]:
         seen, table = observed(known, self.objectives)
-        judge = Judge(pool, self.objectives, self._fitted(pool, known), table, running)
+        judge = self._judge(pool, known, running)
         parents = [pool.tried(seen[i].code) for i in survival_order(table)[: self.population]]
         taken = {pool.tried(t.code).genotype for t in known} | {n.genotype for n in running}
         fresh = [*pool.random(rng, FRESH), *pool.crossed(parents, rng, FRESH)]
-        return _refined(judge, [*pool.base, *pool.more, *pool.children(parents), *fresh], taken, rng)
+        networks = [*pool.base, *pool.more, *pool.published, *pool.children(parents), *fresh]
+        return self._looked_at_twice(_refined(pool, judge, networks, taken, rng), pool, known, running)
 
-    def _fitted(self, pool: Pool, known: list[Trial]) -> dict[str, Model]:
-        """One model per metric that only trials tell; a batch of proposals costs one fit."""
-        mark = _mark(known)
-        if self._models[0] != mark:
-            metrics = to_learn(pool, self.objectives, known)
-            self._models = mark, {m.name: fit(pool, known, m, self.seed) for m in metrics}
-        return self._models[1]
+    def _judge(self, rows: Rows, known: list[Trial], running: list[Network]) -> Judge:
+        _, table = observed(known, self.objectives)
+        return Judge(rows, self.objectives, self._fitted(rows, known), table, running)
+
+    def _looked_at_twice(
+        self, ranking: list[Network], pool: Pool, known: list[Trial], running: list[Network]
+    ) -> list[Network]:
+        """The first few in the order of a model that knows their zero-cost scores, where any of these is believed."""
+        few, believed = self.knowledge.shortlist, self.knowledge.believed(known)
+        if not believed:
+            return ranking
+        scores = self._judge(ScoredPool(pool, believed, known), known, running).scores(ranking[:few])
+        return [*(ranking[i] for i in np.argsort(-scores, kind="stable")), *ranking[few:]]
+
+    def _fitted(self, rows: Rows, known: list[Trial]) -> dict[str, Model]:
+        """One model per metric that only trials tell; a batch of proposals costs one fit, or two with scores."""
+        mark, width = _mark(known), len(rows.groups)
+        if self._models.get(width, (None, {}))[0] != mark:
+            metrics = to_learn(rows, self.objectives, known)
+            self._models[width] = mark, {m.name: fit(rows, known, m, self.seed) for m in metrics}
+        return self._models[width][1]
 
 
-def _refined(judge: Judge, networks: Iterable[Network], taken: set[Any], rng: np.random.Generator) -> list[Network]:
+def _refined(
+    pool: Pool, judge: Judge, networks: Iterable[Network], taken: set[Any], rng: np.random.Generator
+) -> list[Network]:
     """Networks that were not tried and mutants of the best of them, best first."""
     found: list[Network] = []
     scores = np.empty(0)
     for _ in range(1 + ROUNDS):
         have = taken | {n.genotype for n in found}
-        new = [n for n in judge.pool.feasible(networks) if n.genotype not in have]
+        new = [n for n in pool.feasible(networks) if n.genotype not in have]
         if new:
             found, scores = found + new, np.concatenate([scores, judge.scores(new)])
         order = np.argsort(-scores, kind="stable")
-        networks = judge.pool.mutants([found[i] for i in order[:BEST]], rng, EACH)
+        networks = pool.mutants([found[i] for i in order[:BEST]], rng, EACH)
     return [found[i] for i in order]
 
 
