@@ -124,7 +124,7 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
     scores = _scores(campaign, dataset, device) if "scores" in sampler.takes and few > 1 else None
     sampler.knowledge = Knowledge(
         costs=known, intervals=lambda genotype: known.of(genotype).intervals, expect=known.many,
-        constraints=campaign.constraint_list, published=_published(campaign, space),
+        constraints=campaign.constraint_list, pictures=len(dataset.val_y), published=_published(campaign, space),
     )  # fmt: skip
     if scores is not None:
         sampler.knowledge = replace(sampler.knowledge, scores=scores.of, believed=scores.passed, shortlist=few)

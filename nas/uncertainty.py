@@ -18,6 +18,15 @@ DOUBT = 0.05  # below this probability a thing is taken as settled
 FINEST = 1e-4  # relative deviation that no clock tells from none
 
 
+def counting_variance(accuracy: np.ndarray, pictures: int) -> np.ndarray:
+    """Of shares that were counted on so many pictures, with two more successes and failures added to each.
+
+    Without these (Agresti and Coull, The American Statistician 52, 1998) a share of 1 would seem to be certain.
+    """
+    share = (np.asarray(accuracy, dtype=float) * pictures + 2) / (pictures + 4)
+    return np.asarray(share * (1 - share) / pictures)
+
+
 def pooled(found: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
     """(value, low, high) of several sessions as one: the mean of the logarithms, weighted by precision.
 

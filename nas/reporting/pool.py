@@ -31,7 +31,10 @@ def pool_of(run: Run) -> Pool | None:
     lost = run.campaign.predicted().keys() - profiles.keys()
     costs = _Costs(KnownCosts(shape, profiles, images=run.campaign.latency.batch), lost, run.scales)
     limits = [replace(c, bound=c.bound * run.scales.get(c.metric, 1.0)) for c in run.campaign.constraint_list]
-    knowledge = Knowledge(costs=costs.values, intervals=costs.intervals, expect=costs.expect, constraints=tuple(limits))
+    knowledge = Knowledge(
+        costs=costs.values, intervals=costs.intervals, expect=costs.expect, constraints=tuple(limits),
+        pictures=known.get("validation"),
+    )  # fmt: skip
     return Pool(space, knowledge, run.campaign.seed)
 
 

@@ -18,6 +18,7 @@ from nas.reporting.classes import class_of, main_mechanism
 from nas.reporting.theme import INK, NARROW, QUIET, finish, noun_of, number, percent, rows
 from nas.run import Run
 from nas.trial import Trial
+from nas.uncertainty import counting_variance
 
 BANDS = 4  # at most
 EACH = 6  # trials that a band should hold at least
@@ -109,7 +110,7 @@ def true_accuracies(bands: list[np.ndarray], pictures: int, rng: np.random.Gener
     """
     near = [a >= -worst_inlier(-a[:, None])[0] for a in bands]
     inside = [a[n] for a, n in zip(bands, near, strict=True)]
-    errors = np.concatenate([_variance(a, pictures) for a in inside])
+    errors = np.concatenate([counting_variance(a, pictures) for a in inside])
     left = len(errors) - len(bands)  # degrees of freedom
     residuals = np.concatenate([a - a.mean() for a in inside])
     spread = float((residuals**2).sum()) / left - float(errors.mean()) if left else 0.0
@@ -120,16 +121,10 @@ def true_accuracies(bands: list[np.ndarray], pictures: int, rng: np.random.Gener
 def _drawn(
     found: np.ndarray, near: np.ndarray, middle: float, spread: float, pictures: int, rng: np.random.Generator
 ) -> np.ndarray:
-    noise = _variance(found, pictures)
+    noise = counting_variance(found, pictures)
     trust = np.where(near, spread / (spread + noise), 1.0)
     deviation = np.sqrt(trust * noise)
     return np.asarray(middle + trust * (found - middle) + deviation * rng.standard_normal((DRAWS, len(found))))
-
-
-def _variance(accuracies: np.ndarray, pictures: int) -> np.ndarray:
-    """Of a share counted on so many pictures; that of 0 and 1 as half a picture away from them."""
-    p = np.clip(accuracies, 0.5 / pictures, 1 - 0.5 / pictures)
-    return np.asarray(p * (1 - p) / pictures)
 
 
 def validation_size(run: Run) -> int:

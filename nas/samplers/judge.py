@@ -1,7 +1,7 @@
 """Scores networks: the hypervolume that a trial is expected to add, times the chance that it keeps to the limits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr
@@ -14,14 +14,19 @@ from nas.samplers.improvement import spread_improvement
 from nas.samplers.observations import Observations, observations
 from nas.samplers.process import Process
 from nas.trial import Trial
+from nas.uncertainty import counting_variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A metric that only trials tell: losses, or logarithms of a cost, as a Gaussian process over networks."""
+    """A metric that only trials tell: losses, or logarithms of a cost, as a Gaussian process over networks.
+
+    pictures: that an accuracy is counted on, where that is known.
+    """
 
     process: Process
     seen: Observations
+    pictures: int | None = None
 
     def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) means and standard deviations in the units of the observations."""
@@ -34,23 +39,30 @@ class Model:
 
     def draw_observed(self, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, n) what trials may observe: the noise of each is in them."""
-        noise = self.seen.size * np.sqrt(self.process.noise)
-        return self.draw(rows, count, rng) + noise * rng.normal(size=(count, len(rows)))
+        true = self.draw(rows, count, rng)
+        return true + np.sqrt(self._noise(true)) * rng.normal(size=true.shape)
 
     def observed(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) means and standard deviations of what a trial would observe: the noise is in them."""
         mean, deviation = self.predict(rows)
-        return mean, np.sqrt(deviation**2 + self.seen.size**2 * self.process.noise)
+        return mean, np.sqrt(deviation**2 + self._noise(mean))
+
+    def _noise(self, true: np.ndarray) -> np.ndarray:
+        """Variance of an observation: what differs between trainings, and the counting of pictures."""
+        common = np.full(true.shape, self.seen.size**2 * self.process.noise)
+        return common + counting_variance(np.clip(-true, 0.0, 1.0), self.pictures) if self.pictures else common
 
     def believing(self, rows: np.ndarray) -> "Model":
-        return Model(process=self.process.believing(rows), seen=self.seen)
+        return replace(self, process=self.process.believing(rows))
 
 
 def fit(pool: Rows, history: Sequence[Trial], metric: Objective, seed: int) -> Model:
     """The model of one metric."""
-    seen = observations(history, metric)
+    pictures = pool.knowledge.pictures
+    seen = observations(history, metric, pictures)
     rows = pool.rows([pool.tried(t.code) for t in seen.trials])
-    return Model(process=Process.fit(rows, seen.t, seen.extra, pool.groups, seed), seen=seen)
+    return Model(process=Process.fit(rows, seen.t, seen.extra, pool.groups, seed), seen=seen,
+                 pictures=None if metric.metric.before_training else pictures)  # fmt: skip
 
 
 def to_learn(pool: Rows, objectives: Sequence[Objective], history: Sequence[Trial]) -> list[Objective]:

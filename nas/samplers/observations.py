@@ -11,6 +11,7 @@ from nas.samplers.base import log_deviation
 from nas.samplers.curves import extrapolated, stopped
 from nas.samplers.encoding import SMALLEST
 from nas.trial import Trial
+from nas.uncertainty import counting_variance
 
 FAR = 1.0  # a loss further above the median than this times the median's distance from the best counts as that far
 DOUBT = 1.0  # variance of what a failure is taken to say, beside a variance of 1 over all trials
@@ -32,10 +33,10 @@ class Observations:
     far: float
 
 
-def observations(history: Sequence[Trial], objective: Objective) -> Observations:
+def observations(history: Sequence[Trial], objective: Objective, pictures: int | None = None) -> Observations:
     """Of a cost measured in a trial, its logarithm; of accuracy also what stopped and failed trials suggest."""
     cost = objective.metric.before_training
-    found = _costs(history, objective) if cost else _qualities(history, objective)
+    found = _costs(history, objective) if cost else _qualities(history, objective, pictures)
     losses, deviations = np.array([f[1] for f in found]), np.array([f[2] for f in found])
     far = math.inf if cost else _far(losses)
     near = np.minimum(losses, far)
@@ -65,12 +66,19 @@ def _costs(history: Sequence[Trial], objective: Objective) -> list[tuple[Trial, 
     return list(zip(seen, logs, deviations, strict=True))
 
 
-def _qualities(history: Sequence[Trial], objective: Objective) -> list[tuple[Trial, float, float]]:
+def _qualities(
+    history: Sequence[Trial], objective: Objective, pictures: int | None
+) -> list[tuple[Trial, float, float]]:
+    """(trial, loss, deviation): that of counting the pictures of the validation split, or of an extrapolation."""
     name = objective.name
     complete = [t for t in history if t.state == "complete" and math.isfinite(t.values.get(name, math.nan))]
-    found = [(t, objective.sign * t.values[name], 0.0) for t in complete]
+    found = [(t, objective.sign * t.values[name], _counting(t.values[name], pictures)) for t in complete]
     for trial in stopped(history):
         expected = extrapolated(trial, complete)
         if expected is not None:
             found.append((trial, objective.sign * expected[0], expected[1]))
     return found
+
+
+def _counting(accuracy: float, pictures: int | None) -> float:
+    return math.sqrt(float(counting_variance(np.array(accuracy), pictures))) if pictures else 0.0

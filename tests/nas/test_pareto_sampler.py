@@ -228,6 +228,16 @@ def test_stopped_and_failed_trials_say_less_than_finished_ones():
     assert (seen.extra[10:] > 0).all()
 
 
+def test_a_value_is_trusted_less_the_fewer_pictures_it_was_counted_on():
+    history = history_of(20)
+    few, many = (observations(history, ACCURACY, pictures) for pictures in (50, 5000))
+    share = (np.array([t.values["accuracy"] for t in history]) * 50 + 2) / 54
+    assert few.extra * few.size**2 == pytest.approx(share * (1 - share) / 50)
+    assert (many.extra < few.extra / 50).all()
+    assert (observations(history, ACCURACY).extra == 0).all()
+    assert (observations(history, PARAMS, 50).extra == 0).all()
+
+
 def test_predicted_costs_with_intervals_are_searched_too():
     sampler = sampler_of(intervals=lambda place: {"params_m": (0.8 * params(place)["params_m"], 40.0)})
     assert sampler.propose(Grid(6, 6, 6), history_of(30), [], 30, 0)

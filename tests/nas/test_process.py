@@ -77,6 +77,17 @@ def test_what_trials_observe_scatters_by_the_noise_about_the_truth():
     assert model.observed(new)[1] == pytest.approx(observed.std(axis=0), rel=0.03)
 
 
+def test_accuracies_counted_on_few_pictures_scatter_by_that_as_well():
+    (x, t), (new, _) = rows(25), rows(3, seed=1)
+    process = Process(theta=THETA, groups=GROUPS, x=x, t=t, extra=np.zeros(25))
+    seen = Observations(trials=(), t=t, extra=np.zeros(25), middle=-0.5, size=0.1, far=0.0)
+    plain, counted = (Model(process=process, seen=seen, pictures=n) for n in (None, 50))
+    mean, deviation = counted.observed(new)
+    share = (-50 * mean + 2) / 54
+    assert deviation**2 - plain.observed(new)[1] ** 2 == pytest.approx(share * (1 - share) / 50)
+    assert counted.predict(new)[1] == pytest.approx(plain.predict(new)[1])
+
+
 def test_what_is_believed_leaves_means_and_narrows_deviations():
     x, t = rows(15)
     process, new = Process(theta=THETA, groups=GROUPS, x=x, t=t, extra=np.zeros(15)), rows(4, seed=2)[0]
