@@ -7,6 +7,7 @@ The sample is drawn from the campaign's space within its limits on costs that ar
 Every architecture is trained with seed 0, the first share of them (--repeated) with seed 1 too. Stopped and started
 again, it goes on. It writes
 
+    table.json            space and shape of the pictures
     architectures.jsonl   hash, code, genotype, params_m, macs_g, memory_mb of each
     curves.csv            hash, seed, epoch, loss, accuracy (validation), seconds
     tests.csv             hash, seed, accuracy on the test split after the last epoch
@@ -54,7 +55,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = _architectures(load_campaign(args.campaign), args.architectures)
+    campaign = load_campaign(args.campaign)
+    data = dataset_of(campaign)
+    shape = {"image_size": data.image_size, "in_chans": data.in_chans, "classes": data.classes}
+    rows = _architectures(campaign, shape, args.architectures)
+    (args.output / "table.json").write_text(json.dumps({"space": campaign.space.name, "shape": shape}) + "\n")
     (args.output / "architectures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     again = rows[: round(args.repeated * len(rows))]
     wanted = [(row, 0) for row in rows] + [(row, 1) for row in again]
@@ -64,16 +69,14 @@ def main() -> None:
     _train_all(todo, args)
 
 
-def _architectures(campaign: Campaign, count: int) -> list[Row]:
+def _architectures(campaign: Campaign, shape: dict[str, int], count: int) -> list[Row]:
     """Distinct, and within the limits on exact costs."""
-    data = dataset_of(campaign)
-    inputs = {"image_size": data.image_size, "in_chans": data.in_chans, "classes": data.classes}
-    space = make_space(campaign.space.name, **inputs, fix=campaign.space.fix, narrow=campaign.space.narrow)
+    space = make_space(campaign.space.name, **shape, fix=campaign.space.fix, narrow=campaign.space.narrow)
     rng, found = np.random.default_rng(SEED), dict[str, Row]()
     while len(found) < count:
         code = space.sample(rng)
         genotype = space.decode(code)
-        costs = cost_metrics(genotype, **inputs)
+        costs = cost_metrics(genotype, **shape)
         if _allowed(costs, campaign.constraint_list):
             row = {"hash": genotype.hash(), "code": code, "genotype": genotype.to_json(), **costs}
             found.setdefault(genotype.hash(), row)
