@@ -6,7 +6,7 @@ with other parameters, the difference of their places (0 to 1) for ordered choic
 matters for one only.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,57 +18,84 @@ from evaluators.cost import cost_metrics
 from nas.genotype import Genotype
 from nas.pareto import reference_point
 from nas.samplers.encoding import kind_of
-from search_spaces.space import Code, Dimension, Space
+from search_spaces.space import Choice, Code, Dimension, Space
 
 KINDRED = 0.5  # distance of two variants of one mechanism
+NEIGHBOURS = 5  # rows that a mutant can be
 
 
 class RowSpace:
-    """The rows behind the interface of `search_spaces.space.Space`: samples and children are rows, by distance."""
+    """The rows behind the interface of `search_spaces.space.Space`.
+
+    A mutant is one of the rows nearest to its parent, a child one of those with the least sum of distances to both.
+    """
 
     def __init__(self, whole: Space, rows: tuple[Architecture, ...]) -> None:
-        self.whole, self.dimensions, self.decode, self.active = whole, whole.dimensions, whole.decode, whole.active
-        self.codes = [row.code for row in rows]
+        self.whole, self.dimensions, self._rows = whole, whole.dimensions, rows
+        self._places = {_key(row.code): i for i, row in enumerate(rows)}
+        self._active = [whole.active(row.code) for row in rows]
         self._differences = [_differences(d) for d in self.dimensions]
-        self._matters = np.array([self._mattering(code) for code in self.codes])
-        self._choices = np.array([self._choice_places(code) for code in self.codes])
+        self._matters = np.array([self._mattering(row.code) for row in rows])
+        self._choices = np.array([self._choice_places(row.code) for row in rows])
+        self._apart = np.stack([self.distances(row.code) for row in rows])
 
-    def nearest(self, code: Mapping[str, object], but: Collection[int] = ()) -> int:
+    def nearest(self, code: Code, but: Collection[int] = ()) -> int:
         """The number of the row nearest to a code, the first of several; `but`: those that do not count."""
         distance = self.distances(code)
         distance[list(but)] = np.inf
         return int(np.argmin(distance))
 
-    def distances(self, code: Mapping[str, object]) -> np.ndarray:
+    def distances(self, code: Code) -> np.ndarray:
         """(rows,) from a code, 0 to 1."""
         mine, places = self._mattering(code), self._choice_places(code)
         apart = np.stack([d[i, c] for d, i, c in zip(self._differences, places, self._choices.T, strict=True)], axis=1)
         either, both = self._matters | mine, self._matters & mine
         return np.where(both, apart, either).sum(axis=1) / either.sum(axis=1)
 
+    def decode(self, code: Code) -> str:
+        """A row's name, which is told apart faster than its genotype."""
+        return self._rows[self._place(code)].hash
+
+    def active(self, code: Code) -> frozenset[str]:
+        return self._active[self._place(code)]
+
     def sample(self, rng: np.random.Generator) -> Code:
-        return dict(self.codes[rng.integers(len(self.codes))])
+        return self._code(rng.integers(len(self._rows)))
 
     def mutate(self, code: Code, rng: np.random.Generator) -> Code:
-        """The row nearest to a mutant, other than the parent."""
-        parent = [i for i, distance in enumerate(self.distances(code)) if distance == 0]
-        return dict(self.codes[self.nearest(self.whole.mutate(code, rng), but=parent)])
+        return self._near([self._place(code)], rng)
 
     def crossover(self, a: Code, b: Code, rng: np.random.Generator) -> Code:
-        return dict(self.codes[self.nearest(self.whole.crossover(a, b, rng))])
+        return self._near([self._place(a), self._place(b)], rng)
 
-    def repair(self, code: Mapping[str, object], rng: np.random.Generator) -> Code:
-        return dict(self.codes[self.nearest(code)])
+    def repair(self, code: Code, rng: np.random.Generator) -> Code:
+        return self._code(self._place(code))
 
-    def problems(self, genotype: Genotype) -> list[str]:
-        return self.whole.problems(genotype)
+    def problems(self, network: str) -> list[str]:
+        return []
 
-    def _mattering(self, code: Mapping[str, object]) -> np.ndarray:
-        active = self.active(code)
+    def _place(self, code: Code) -> int:
+        place = self._places.get(_key(code))
+        return self.nearest(code) if place is None else place
+
+    def _code(self, place: int) -> Code:
+        return dict(self._rows[place].code)
+
+    def _near(self, parents: list[int], rng: np.random.Generator) -> Code:
+        apart = self._apart[parents].sum(axis=0)
+        apart[parents] = np.inf
+        return self._code(np.argsort(apart, kind="stable")[rng.integers(NEIGHBOURS)])
+
+    def _mattering(self, code: Code) -> np.ndarray:
+        active = self.whole.active(code)
         return np.array([d.name in active for d in self.dimensions])
 
-    def _choice_places(self, code: Mapping[str, object]) -> list[int]:
+    def _choice_places(self, code: Code) -> list[int]:
         return [d.choices.index(code[d.name]) for d in self.dimensions]
+
+
+def _key(code: Code) -> tuple[Choice, ...]:
+    return tuple(code.values())
 
 
 def _differences(dimension: Dimension) -> np.ndarray:
@@ -119,12 +146,12 @@ class RowProblem(Problem):
     def code(self, place: int) -> Code:
         return self.source.rows[place].code
 
-    def network(self, place: int) -> Genotype:
-        return self.source.rows[place].genotype
+    def network(self, place: int) -> str:
+        return self.source.rows[place].hash
 
-    def costs(self, network: Genotype) -> dict[str, float]:
-        """Of any network, a row or not."""
-        return self._costs.get(network) or cost_metrics(network, **self.source.shape)
+    def costs(self, network: str | Genotype) -> dict[str, float]:
+        """Of a row by its name, or of any network."""
+        return self._costs[network] if isinstance(network, str) else cost_metrics(network, **self.source.shape)
 
     def accuracy(self, place: int) -> float:
         return self._accuracies[place]
@@ -135,8 +162,8 @@ class RowProblem(Problem):
         return reference_point(self.losses)
 
     @cached_property
-    def _costs(self) -> dict[Genotype, dict[str, float]]:
-        return {row.genotype: row.costs for row in self.source.rows}
+    def _costs(self) -> dict[str, dict[str, float]]:
+        return {row.hash: row.costs for row in self.source.rows}
 
     @cached_property
     def _accuracies(self) -> list[float]:
