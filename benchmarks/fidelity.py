@@ -8,7 +8,7 @@ Without a table it takes curves with a known end. The form of a table stands in 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,26 +33,40 @@ REACHED = (0.9, 0.95, 0.98)  # of the table's hypervolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """finished: (epochs trained so far, trial) in order. expected, true: front members among those cut short."""
+class Cut:
+    """How many trials had been finished and how many cut short; expected, true: members of the front among these."""
 
-    finished: list[tuple[int, Trial]]
+    finished: int
+    trials: int
     expected: float
     true: int
-    cut: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """finished: (epochs trained so far, trial) in order."""
+
+    finished: list[tuple[int, Trial]]
+    cut: Cut
 
 
 def run_rule(rule: Rule, draw: Draw, budget: int) -> Replay:
-    """One worker that is given whole trials one by one, as in the loop of a search; `budget` in epochs."""
-    trials, ends, onward = dict[int, Trial](), dict[int, Trial](), None
+    """One worker that is given whole trials one by one, as in the loop of a search; `budget` in epochs.
+
+    When there are no more, what waits is finished, the furthest first. The chances are those before that.
+    """
+    trials, ends, onward, cut = dict[int, Trial](), dict[int, Trial](), None, None
     spent, finished = 0, []
     while spent < budget:
         number = onward if onward is not None else rule.resume(list(trials.values()))
-        if number is None:
-            fresh = draw(list(trials.values()))
-            if fresh is None:
-                break
+        fresh = draw(list(trials.values())) if number is None else None
+        if fresh is not None:
             number, ends[fresh.number], trials[fresh.number] = fresh.number, fresh, started(fresh)
+        if number is None:
+            cut = cut or _cut(rule, trials, ends)
+            number = furthest(trials.values())
+        if number is None:
+            break
         until = rule.next_rung(len(trials[number].curve)) or rule.epochs
         spent, onward = spent + until - len(trials[number].curve), None
         trials[number] = advanced(ends[number], until)
@@ -62,7 +76,13 @@ def run_rule(rule: Rule, draw: Draw, budget: int) -> Replay:
         decision = rule.decide(list(trials.values()), trials[number])
         onward = number if decision == "continue" else None
         trials[number] = replace(trials[number], state="stopped") if decision == "stop" else trials[number]
-    return _closed(rule, trials, ends, finished)
+    return Replay(finished=finished, cut=cut or _cut(rule, trials, ends))
+
+
+def furthest(trials: Iterable[Trial]) -> int | None:
+    """Of those that wait the one trained most."""
+    best = max((t for t in trials if t.state == "paused"), key=lambda t: len(t.curve), default=None)
+    return best.number if best else None
 
 
 def in_order(whole: Sequence[Trial]) -> Draw:
@@ -82,14 +102,13 @@ def advanced(whole: Trial, until: int) -> Trial:
     return replace(started(whole), state="paused", curve=whole.curve[:until])
 
 
-def _closed(rule: Rule, trials: dict[int, Trial], ends: dict[int, Trial], finished: list[tuple[int, Trial]]) -> Replay:
-    """What the rule expects of the trials that were cut short, beside what they would have been."""
-    cut = cut_short(list(trials.values()))
-    chances = rule.chances(list(trials.values()), cut)
-    front = losses([t.values for _, t in finished], rule.objectives)
+def _cut(rule: Rule, trials: dict[int, Trial], ends: dict[int, Trial]) -> Cut:
+    """What the rule expects of the trials that are cut short, beside what they would have been."""
+    chances = rule.chances(list(trials.values()), cut_short(list(trials.values())))
+    front = losses([t.values for t in trials.values() if t.state == "complete"], rule.objectives)
     rows = losses([ends[n].values for n in chances], rule.objectives)
     true = sum(not (front <= row).all(axis=1).any() for row in rows)
-    return Replay(finished=finished, expected=sum(chances.values()), true=true, cut=len(chances))
+    return Cut(finished=len(front), trials=len(chances), expected=sum(chances.values()), true=true)
 
 
 def volumes(replay: Replay, objectives: tuple[Objective, ...], corner: np.ndarray, spent: Sequence[int]) -> np.ndarray:
@@ -122,10 +141,10 @@ def _summary(replays: list[Replay], curves: np.ndarray) -> dict[str, Any]:
     return {
         "volume": {share: (float(column.mean()), float(column.std())) for share, column in at.items()},
         "needed": {f"{r:.0%}": float((mean >= r).argmax() + 1) / 200 if (mean >= r).any() else None for r in REACHED},
-        "finished": float(np.mean([len(r.finished) for r in replays])),
-        "cut": float(np.mean([r.cut for r in replays])),
-        "expected": float(np.mean([r.expected for r in replays])),
-        "true": float(np.mean([r.true for r in replays])),
+        "finished": float(np.mean([r.cut.finished for r in replays])),
+        "cut": float(np.mean([r.cut.trials for r in replays])),
+        "expected": float(np.mean([r.cut.expected for r in replays])),
+        "true": float(np.mean([r.cut.true for r in replays])),
     }  # fmt: skip
 
 

@@ -67,7 +67,12 @@ def measure(problem: RowProblem, sampler: str, rule: str, seed: int, schedules: 
     draw = proposals(problem, sampler, seed)
     replay = run_rule(make_rule(rule, problem.objectives, epochs), draw, epochs * schedules)
     ended = [(spent, int(trial.hash)) for spent, trial in replay.finished]
-    told = {"cut": replay.cut, "expected": round(replay.expected, 3), "true": replay.true}
+    told = {
+        "finished": replay.cut.finished,
+        "cut": replay.cut.trials,
+        "expected": round(replay.cut.expected, 3),
+        "true": replay.cut.true,
+    }
     return _line(problem, sampler, rule, seed, schedules, ended) | told
 
 

@@ -27,15 +27,21 @@ def test_without_a_rule_the_trials_end_one_after_another(table):
     whole = whole_trials(table, ["macs_g"])
     found = fidelity.run_rule(rule("none"), fidelity.in_order(whole), budget=100)
     assert [(spent, t.number) for spent, t in found.finished] == [(20 * (i + 1), i) for i in range(5)]
-    assert (found.cut, found.expected, found.true) == (0, 0, 0)
+    assert found.cut == fidelity.Cut(finished=5, trials=0, expected=0, true=0)
 
 
 def test_halving_spends_what_its_trials_were_trained(table):
     whole = whole_trials(table, ["macs_g"])
     found = fidelity.run_rule(rule("halving", keep=0.4), fidelity.in_order(whole), budget=10_000)
-    assert 0 < len(found.finished) < 60
-    assert found.finished[-1][0] <= 60 * 2 + 24 * 3 + 0.4 * 24 * 5 + 0.16 * 24 * 10
+    assert 0 < found.cut.finished < 60
+    assert found.finished[found.cut.finished - 1][0] <= 60 * 2 + 24 * 3 + 0.4 * 24 * 5 + 0.16 * 24 * 10
     assert all(t == whole[t.number] for _, t in found.finished)
+
+
+def test_what_waits_is_finished_when_there_is_nothing_new(table):
+    found = fidelity.run_rule(rule("halving"), fidelity.in_order(whole_trials(table, ["macs_g"])), budget=10_000)
+    assert sorted(t.number for _, t in found.finished) == list(range(60))
+    assert found.finished[-1][0] == 60 * 20
 
 
 def test_rank_correlations_are_one_for_curves_that_never_cross():
