@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from trained_table import FIRST, TrainedTable, read_trained
 
+from nas.genotype import NONE
 from nas.objective import COSTS
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -54,7 +55,7 @@ def noise(table: TrainedTable) -> str:
 
 def mechanisms(table: TrainedTable) -> Counter[str]:
     """Kind of mechanism -> architectures that have it."""
-    return Counter(kind for row in table.rows for kind in set(row.genotype.mechanisms()))
+    return Counter(kind for row in table.rows for kind in set(row.genotype.mechanisms()) - {NONE.kind})
 
 
 if __name__ == "__main__":
