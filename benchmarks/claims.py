@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sampler_peers import OBJECTIVES, ours, trial_of
-from sampler_tables import Problem
+from sampler_peers import costs_known, nothing_known, ours, trial_of
+from sampler_problem import Problem
 from samplers import DEFAULT, problems
 
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
 from nas.random_search import HIGH, LOW, MOST, TIMES, RandomSearches, random_searches
-from nas.samplers.base import Knowledge
 from nas.samplers.candidates import Pool
 
 REAL = 100  # random searches of the table
@@ -60,14 +59,12 @@ def main() -> None:
 
 def claim(problem: Problem, trials: int, seed: int, knows: bool) -> Claim:
     """A campaign, what is said of random search, and what random search does."""
-    places = ours("pareto", True, problem, trials, seed)
-    networks = [problem.table.choices[place] for place in places]
-    names = [d.name for d in problem.space.dimensions]
-    history = [trial_of(i, dict(zip(names, n, strict=True)), n, problem) for i, n in enumerate(networks)]
-    table = losses([t.values for t in history], OBJECTIVES)
+    places = ours("pareto", costs_known, problem, trials, seed)
+    history = [trial_of(problem, place, i) for i, place in enumerate(places)]
+    table = losses([t.values for t in history], problem.objectives)
     reference, begun = reference_point(table), time.process_time()
-    pool = Pool(problem.space, Knowledge(costs=problem.costs) if knows else Knowledge(), seed)
-    said = random_searches(pool, OBJECTIVES, history, reference, trials, seed)
+    pool = Pool(problem.space, costs_known(problem) if knows else nothing_known(problem), seed)
+    said = random_searches(pool, problem.objectives, history, reference, trials, seed)
     seconds = time.process_time() - begun
     real = real_searches(problem, reference, min(TIMES * trials, MOST), seed)
     volume = float(hypervolume_history(table, reference)[-1])
@@ -76,10 +73,9 @@ def claim(problem: Problem, trials: int, seed: int, knows: bool) -> Claim:
 
 def real_searches(problem: Problem, reference: np.ndarray, trials: int, seed: int) -> RandomSearches:
     """Of the whole table, each network once."""
-    raw = np.column_stack([-problem.table.accuracy, problem.table.costs[problem.device]])
     rng = np.random.default_rng((seed, REAL))
-    orders = [rng.permutation(len(raw))[:trials] for _ in range(REAL)]
-    volumes = [hypervolume_history(raw[order], reference) for order in orders]
+    orders = [rng.permutation(problem.size)[:trials] for _ in range(REAL)]
+    volumes = [hypervolume_history(problem.losses[order], reference) for order in orders]
     return RandomSearches(volumes=np.column_stack([np.zeros(REAL), np.array(volumes)]))
 
 

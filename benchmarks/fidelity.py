@@ -1,6 +1,6 @@
 """Early stopping replayed on recorded curves: rank correlation by share of the schedule, hypervolume by training.
 
-python benchmarks/fidelity.py [TABLE | RUN_DIR] [--objectives macs_g ...] [--orders 20] [--keep 0.5] [--json FILE]
+python benchmarks/fidelity.py [TABLE | FOLDER] [--objectives macs_g ...] [--orders 20] [--keep 0.5] [--json FILE]
 
 Without a table it takes curves with a known end. The form of a table stands in fidelity_tables.py.
 """
@@ -8,18 +8,17 @@ Without a table it takes curves with a known end. The form of a table stands in 
 import argparse
 import json
 import sys
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fidelity_tables import accuracies, costs_of, read_table, synthetic, whole_trials
+from fidelity_tables import costs_of, read_table, synthetic, whole_trials
+from rank_correlation import rank_correlations
 
 from nas.errors import UserError
 from nas.fidelity import RULES, Rule, make_rule
@@ -28,64 +27,68 @@ from nas.objective import Objective, losses
 from nas.pareto import hypervolume, reference_point
 from nas.trial import Trial
 
-SHARES = (0.05, 0.1, 0.25, 0.5)  # of the schedule
 SPENT = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of the training of the whole table
+Draw = Callable[[Sequence[Trial]], Trial | None]  # the next whole trial, given those so far as they stand
 REACHED = (0.9, 0.95, 0.98)  # of the table's hypervolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """finished: (epochs trained so far, trial) in order. expected, true: front members among those cut short."""
+class Cut:
+    """How many trials had been finished and how many cut short; expected, true: members of the front among these."""
 
-    finished: list[tuple[int, Trial]]
+    finished: int
+    trials: int
     expected: float
     true: int
-    cut: int
 
 
-def rank_correlations(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Kendall's tau of the accuracy at a share of the schedule with that at its end; against another seed as well.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """finished: (epochs trained so far, trial) in order."""
 
-    ceiling: of the ends of two seeds, which is what the noise of a seed leaves of a perfect score.
+    finished: list[tuple[int, Trial]]
+    cut: Cut
+
+
+def run_rule(rule: Rule, draw: Draw, budget: int) -> Replay:
+    """One worker that is given whole trials one by one, as in the loop of a search; `budget` in epochs.
+
+    When there are no more, what waits is finished, the furthest first. The chances are those before that.
     """
-    first, *others = accuracies(table)
-    second = others[0] if others else None
-    epochs, found = first.shape[1], {}
-    for share in SHARES:
-        at = first[max(1, int(np.ceil(round(share * epochs, 6))))]
-        found[f"{share:.0%}"] = {"same seed": _tau(at, first[epochs])}
-        if second is not None:
-            found[f"{share:.0%}"]["other seed"] = _tau(at, second[epochs])
-    if second is not None:
-        found["ceiling"] = {"other seed": _tau(first[epochs], second[epochs])}
-    return found
-
-
-def _tau(a: pd.Series, b: pd.Series) -> float:
-    a, b = a.align(b, join="inner")
-    return float(kendalltau(a, b).statistic)
-
-
-def run_rule(rule: Rule, whole: Sequence[Trial], budget: int) -> Replay:
-    """One worker that takes the trials in their order, as the loop of a search does; `budget` in epochs."""
-    fresh, trials, onward = deque(whole), dict[int, Trial](), None
-    ends = {t.number: t for t in whole}
+    trials, ends, onward, cut = dict[int, Trial](), dict[int, Trial](), None, None
     spent, finished = 0, []
     while spent < budget:
         number = onward if onward is not None else rule.resume(list(trials.values()))
-        if number is None and not fresh:
+        fresh = draw(list(trials.values())) if number is None else None
+        if fresh is not None:
+            number, ends[fresh.number], trials[fresh.number] = fresh.number, fresh, started(fresh)
+        if number is None:
+            cut = cut or _cut(rule, trials, ends)
+            number = furthest(trials.values())
+        if number is None:
             break
-        trial = trials[number] if number is not None else started(fresh.popleft())
-        until = rule.next_rung(len(trial.curve)) or rule.epochs
-        spent, onward = spent + until - len(trial.curve), None
-        trials[trial.number] = trial = advanced(ends[trial.number], until)
+        until = rule.next_rung(len(trials[number].curve)) or rule.epochs
+        spent, onward = spent + until - len(trials[number].curve), None
+        trials[number] = advanced(ends[number], until)
         if until == rule.epochs:
-            finished.append((spent, trial))
+            finished.append((spent, trials[number]))
             continue
-        decision = rule.decide(list(trials.values()), trial)
-        onward = trial.number if decision == "continue" else None
-        trials[trial.number] = replace(trial, state="stopped") if decision == "stop" else trial
-    return _closed(rule, trials, ends, finished)
+        decision = rule.decide(list(trials.values()), trials[number])
+        onward = number if decision == "continue" else None
+        trials[number] = replace(trials[number], state="stopped") if decision == "stop" else trials[number]
+    return Replay(finished=finished, cut=cut or _cut(rule, trials, ends))
+
+
+def furthest(trials: Iterable[Trial]) -> int | None:
+    """Of those that wait the one trained most."""
+    best = max((t for t in trials if t.state == "paused"), key=lambda t: len(t.curve), default=None)
+    return best.number if best else None
+
+
+def in_order(whole: Sequence[Trial]) -> Draw:
+    """Trials that were recorded, one after another."""
+    left = iter(whole)
+    return lambda _: next(left, None)
 
 
 def started(trial: Trial) -> Trial:
@@ -99,14 +102,13 @@ def advanced(whole: Trial, until: int) -> Trial:
     return replace(started(whole), state="paused", curve=whole.curve[:until])
 
 
-def _closed(rule: Rule, trials: dict[int, Trial], ends: dict[int, Trial], finished: list[tuple[int, Trial]]) -> Replay:
-    """What the rule expects of the trials that were cut short, beside what they would have been."""
-    cut = cut_short(list(trials.values()))
-    chances = rule.chances(list(trials.values()), cut)
-    front = losses([t.values for _, t in finished], rule.objectives)
+def _cut(rule: Rule, trials: dict[int, Trial], ends: dict[int, Trial]) -> Cut:
+    """What the rule expects of the trials that are cut short, beside what they would have been."""
+    chances = rule.chances(list(trials.values()), cut_short(list(trials.values())))
+    front = losses([t.values for t in trials.values() if t.state == "complete"], rule.objectives)
     rows = losses([ends[n].values for n in chances], rule.objectives)
     true = sum(not (front <= row).all(axis=1).any() for row in rows)
-    return Replay(finished=finished, expected=sum(chances.values()), true=true, cut=len(chances))
+    return Cut(finished=len(front), trials=len(chances), expected=sum(chances.values()), true=true)
 
 
 def volumes(replay: Replay, objectives: tuple[Objective, ...], corner: np.ndarray, spent: Sequence[int]) -> np.ndarray:
@@ -128,7 +130,7 @@ def compare(table: pd.DataFrame, costs: Sequence[str], orders: int, settings: di
     found: dict[str, Any] = {}
     for name in RULES:
         rule = make_rule(name, objectives, epochs, **settings)
-        replays = [run_rule(rule, _shuffled(whole, seed), total) for seed in range(orders)]
+        replays = [run_rule(rule, in_order(_shuffled(whole, seed)), total) for seed in range(orders)]
         found[name] = _summary(replays, np.array([volumes(r, objectives, corner, grid) / full for r in replays]))
     return _with_savings(found)
 
@@ -139,10 +141,10 @@ def _summary(replays: list[Replay], curves: np.ndarray) -> dict[str, Any]:
     return {
         "volume": {share: (float(column.mean()), float(column.std())) for share, column in at.items()},
         "needed": {f"{r:.0%}": float((mean >= r).argmax() + 1) / 200 if (mean >= r).any() else None for r in REACHED},
-        "finished": float(np.mean([len(r.finished) for r in replays])),
-        "cut": float(np.mean([r.cut for r in replays])),
-        "expected": float(np.mean([r.expected for r in replays])),
-        "true": float(np.mean([r.true for r in replays])),
+        "finished": float(np.mean([r.cut.finished for r in replays])),
+        "cut": float(np.mean([r.cut.trials for r in replays])),
+        "expected": float(np.mean([r.cut.expected for r in replays])),
+        "true": float(np.mean([r.cut.true for r in replays])),
     }  # fmt: skip
 
 
@@ -168,12 +170,13 @@ def show(found: dict[str, Any]) -> None:
         print(f"{'':14} {entry['finished']:.1f} finished, {entry['cut']:.1f} cut short; of these on the front: "
               f"{entry['expected']:.2f} expected, {entry['true']:.2f} true")  # fmt: skip
     for share, taus in found["tau"].items():
-        print(f"tau at {share:8} " + "  ".join(f"{what} {value:.3f}" for what, value in taus.items()))
+        cells = (f"{what} {tau:.3f} ({low:.3f} to {high:.3f})" for what, (tau, low, high) in taus.items())
+        print(f"tau at {share:8} " + "  ".join(cells))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path, nargs="?", help="a CSV or Parquet file, or a run folder")
+    parser.add_argument("table", type=Path, nargs="?", help="a CSV or Parquet file, a run folder or a trained table")
     parser.add_argument("--objectives", nargs="+", metavar="COST", help="one or two costs; default: the first there is")
     parser.add_argument("--orders", type=int, default=20, help="random orders of the trials")
     parser.add_argument("--rungs", type=float, nargs="+", default=[0.1, 0.25, 0.5])

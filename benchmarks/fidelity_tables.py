@@ -1,9 +1,9 @@
-"""Recorded learning curves: read from a table or from the record of a run, or made with a known end.
+"""Recorded learning curves: read from a table or the record of a run, or made with a known end.
 
 A table is a CSV or Parquet file with a row for every epoch of every trial: `trial` (a whole number), `epoch` (1, 2, ...
 up to the same last one for all), `accuracy` (after this epoch, on the validation split), a column for each cost under
 the name of its metric (`latency_ms`, `macs_g`, `params_m`, ...; the same in all rows of a trial) and optionally `seed`:
-trials of one number and another seed are the same network trained once more.
+trials of one number and another seed are the same network trained once more. A folder of train_table.py does as well.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from curve_worker import curve
+from trained_table import is_trained, read_trained
 
 from nas.errors import UserError
 from nas.genotype import Atom, Genotype, Stage
@@ -26,12 +27,20 @@ _NETWORK = Genotype(topology="plain", stem=Atom("patch", size=2), stages=(Stage(
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Of a file, or of the journal in a run folder."""
-    table = from_run(path) if path.is_dir() else pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    """Of a file, of the journal in a run folder, or of a trained table."""
+    table = _from_folder(path) if path.is_dir() else _from_file(path)
     missing = [name for name in NEEDED if name not in table]
     if missing or not costs_of(table):
         raise UserError(f"{path}: expected the columns {', '.join(NEEDED)} and a cost, found {', '.join(table)}")
     return table
+
+
+def _from_folder(path: Path) -> pd.DataFrame:
+    return read_trained(path).frame() if is_trained(path) else from_run(path)
+
+
+def _from_file(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
 
 
 def from_run(folder: Path) -> pd.DataFrame:

@@ -7,14 +7,14 @@ each with the node it comes from, `|conv~0|+|none~0|skip~1|`. `none` passes noth
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import moocore
 import numpy as np
 import pandas as pd
+from sampler_problem import Problem
 
 from search_spaces.space import Code, Dimension
 
@@ -85,7 +85,7 @@ class TableSpace:
         return [] if network in self._known else ["not in the table"]
 
     def sample(self, rng: np.random.Generator) -> Code:
-        return self._code(self._rows[rng.integers(len(self._rows))])
+        return self.code(self._rows[rng.integers(len(self._rows))])
 
     def mutate(self, code: Code, rng: np.random.Generator) -> Code:
         """One to three choices made anew, as in the real spaces."""
@@ -97,7 +97,7 @@ class TableSpace:
     def repair(self, code: Mapping[str, str], rng: np.random.Generator) -> Code | None:
         return dict(code) if self.decode(code) in self._known else None
 
-    def _code(self, network: tuple[str, ...]) -> Code:
+    def code(self, network: tuple[str, ...]) -> Code:
         return {d.name: choice for d, choice in zip(self.dimensions, network, strict=True)}
 
     def _changed(self, code: Code, rng: np.random.Generator) -> Code:
@@ -116,36 +116,49 @@ class TableSpace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One table on one device. losses: (n, 2) error and cost, scaled to 0..1 over the table."""
+class CellProblem(Problem):
+    """One complete table on one device; a proposal is a row, perhaps one that was tried."""
 
-    table: Table
+    source: Table
     device: str
+    cost = "latency_ms"
+
+    @property
+    def table(self) -> str:
+        return self.source.name
 
     @cached_property
     def space(self) -> TableSpace:
-        return TableSpace(self.table)
+        return TableSpace(self.source)
+
+    @property
+    def whole(self) -> TableSpace:
+        return self.space
+
+    @property
+    def size(self) -> int:
+        return len(self.source.choices)
 
     @cached_property
     def place(self) -> dict[tuple[str, ...], int]:
-        return {choices: i for i, choices in enumerate(self.table.choices)}
+        return {choices: i for i, choices in enumerate(self.source.choices)}
 
-    @cached_property
-    def losses(self) -> np.ndarray:
-        raw = np.column_stack([-self.table.accuracy, self.table.costs[self.device]])
-        return (raw - raw.min(axis=0)) / np.ptp(raw, axis=0)
+    def settle(self, code: Code, tried: Collection[int]) -> int:
+        return self.place[self.space.decode(code)]
 
-    @cached_property
-    def front_size(self) -> int:
-        return int(moocore.is_nondominated(self.losses).sum())
+    def code(self, place: int) -> Code:
+        return self.space.code(self.network(place))
 
-    def share(self, places: list[int]) -> float:
-        """Of the true hypervolume up to the worst corner of the table, reached by some of its rows."""
-        worst = np.ones(2)
-        return moocore.hypervolume(self.losses[places], ref=worst) / moocore.hypervolume(self.losses, ref=worst)
+    def network(self, place: int) -> tuple[str, ...]:
+        return self.source.choices[place]
 
     def costs(self, network: tuple[str, ...]) -> dict[str, float]:
-        return {"latency_ms": float(self.table.costs[self.device][self.place[network]])}
+        return {"latency_ms": float(self.source.costs[self.device][self.place[network]])}
 
-    def values(self, network: tuple[str, ...]) -> dict[str, float]:
-        return {"accuracy": float(self.table.accuracy[self.place[network]]), **self.costs(network)}
+    def accuracy(self, place: int) -> float:
+        return float(self.source.accuracy[place])
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """The worst corner of the table."""
+        return self.losses.max(axis=0)

@@ -2,7 +2,8 @@
 
     python benchmarks/samplers.py [--tables DIR] [--seeds 20] [--only DEVICE ...] [--trials 25,50,100,200] [--log FILE]
 
-Objectives are scaled to the table's range, the reference is its worst corner. Every line of the log is one search; with
+DIR holds files that sampler_tables.py reads, or folders that train_table.py filled, or is such a folder. Of a file the
+reference is the worst corner, of a folder that of a campaign's report. Every line of the log is one search; with
 an existing log only what is missing is run, and the tables printed at the end are made from all of it.
 """
 
@@ -15,8 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from sampler_peers import OWN, PEERS, Search, missing
-from sampler_tables import Problem, Table, read_table
+from row_space import row_problems
+from sampler_peers import IN_PARTS, OWN, PEERS, Search, missing
+from sampler_problem import Problem
+from sampler_tables import CellProblem, read_table
+from trained_table import is_trained, read_trained
 
 TABLES = {"nasbench201.csv.gz": "cifar100_test"}  # file and its column of accuracies
 DEFAULT = Path("../shared/data/tables")
@@ -30,7 +34,7 @@ def main() -> None:
         print(reason, file=sys.stderr)
     for problem in problems(options.tables, options.only):
         for seed in range(options.seeds):
-            for name, search in chosen(options.samplers).items():
+            for name, search in chosen(problem, options.samplers).items():
                 if (problem.device, name, seed) not in done:
                     line = measure(problem, name, search, seed, marks)
                     options.log.open("a").write(json.dumps(line) + "\n")
@@ -48,22 +52,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(names: list[str] | None) -> dict[str, Search]:
-    """All searches that can run here, or those that were asked for."""
-    found = OWN | PEERS
-    return {name: found[name] for name in names} if names else found
+def chosen(problem: Problem, names: list[str] | None) -> dict[str, Search]:
+    """All searches that can run here, or those of them that were asked for."""
+    found = OWN | PEERS | (IN_PARTS if problem.whole is not problem.space else {})
+    return {name: search for name, search in found.items() if not names or name in names}
 
 
 def problems(folder: Path, devices: list[str] | None) -> Iterator[Problem]:
-    for table in tables(folder):
-        yield from (Problem(table=table, device=d) for d in table.costs if not devices or d in devices)
+    yield from (p for p in _found(folder) if not devices or p.device in devices)
 
 
-def tables(folder: Path) -> list[Table]:
+def _found(folder: Path) -> list[Problem]:
     """Those in the folder; without any, the benchmark has nothing to say."""
-    found = [read_table(folder / file, column) for file, column in TABLES.items() if (folder / file).is_file()]
+    files = [(folder / file, column) for file, column in TABLES.items() if (folder / file).is_file()]
+    tables = [read_table(path, column) for path, column in files]
+    cells = [CellProblem(source=table, device=device) for table in tables for device in table.costs]
+    trained = [path for path in (folder, *sorted(folder.glob("*"))) if is_trained(path)]
+    found = [*cells, *(p for path in trained for p in row_problems(read_trained(path)))]
     if not found:
-        sys.exit(f"{folder}: none of {', '.join(TABLES)} is there; give their folder with --tables")
+        sys.exit(f"{folder}: neither {', '.join(TABLES)} nor a trained table is there; give their folder with --tables")
     return found
 
 
@@ -75,7 +82,7 @@ def measure(problem: Problem, name: str, search: Search, seed: int, marks: list[
     shares = {mark: round(problem.share(places[:mark]), 5) for mark in marks if mark <= len(places)}
     repeated = len(places) - len(set(places))
     return {
-        "table": problem.table.name, "device": problem.device, "sampler": name, "seed": seed, "shares": shares,
+        "table": problem.table, "device": problem.device, "sampler": name, "seed": seed, "shares": shares,
         "repeated": repeated, "seconds": round(seconds, 2),
     }  # fmt: skip
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sampler_peers import OWN, PEERS
-from sampler_tables import Problem
-from samplers import DEFAULT, tables
+from samplers import DEFAULT, problems
 
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
@@ -46,13 +45,11 @@ def main() -> None:
 def searched(name: str, folder: Path, seeds: int, only: list[str] | None) -> Iterator[dict[str, object]]:
     """Every device with seeds of its own: searches of one seed would look at the same networks first."""
     search, trials = (OWN | PEERS)[name], SAMPLERS[name]
-    for table in tables(folder):
-        for i, device in enumerate(table.costs):
-            problem = Problem(table=table, device=device)
-            for seed in range(seeds if not only or device in only else 0):
-                places = search(problem, trials, 1000 * i + seed)
-                marks = [m for m in MARKS if WINDOW * m <= trials]
-                yield from judged(name, problem.losses[places], marks)
+    marks = [m for m in MARKS if WINDOW * m <= trials]
+    for i, problem in enumerate(problems(folder, None)):
+        for seed in range(seeds if not only or problem.device in only else 0):
+            places = search(problem, trials, 1000 * i + seed)
+            yield from judged(name, problem.losses[places], marks)
 
 
 def replayed(path: Path) -> Iterator[dict[str, object]]:

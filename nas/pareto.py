@@ -57,7 +57,8 @@ def reference_point(losses: np.ndarray) -> np.ndarray:
     table = _checked(losses)
     if not len(table):
         raise ValueError("a reference point needs at least one row")
-    worst = np.maximum(worst_inlier(table), table[front_indices(table)].max(axis=0))
+    front = table[front_indices(table)]
+    worst = front.max(axis=0) if len(front) == len(table) else np.maximum(worst_inlier(table), front.max(axis=0))
     span = worst - table.min(axis=0)
     size = np.where(worst == 0, 1.0, np.abs(worst))
     return worst + 0.1 * np.where(span > 0, span, size)

@@ -15,7 +15,7 @@ import numpy as np
 from nas.trial import Trial
 
 FEWEST = 10  # trials trained to the end to learn from
-PRIOR = 1.0  # weight, in rows, of the assumption that an input says nothing
+PRIOR = 3.0  # weight, in rows, of the assumption that an input says nothing
 EDGE = 0.002  # accuracies nearer to 0 or 1 count as that near: their log-odds would be infinite
 End = tuple[float, float]  # log-odds: mean and variance
 
@@ -74,6 +74,6 @@ def inputs(trials: Sequence[Trial], epoch: int, costs: Sequence[str]) -> np.ndar
     return np.column_stack([curves[:, -1], curves.mean(axis=1), np.log(np.maximum(known, 1e-12))])
 
 
-def log_odds(accuracy: float | Sequence[float] | Sequence[Sequence[float]]) -> np.ndarray:
+def log_odds(accuracy: float | Sequence[float] | Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     held = np.clip(np.asarray(accuracy), EDGE, 1 - EDGE)
     return np.asarray(np.log(held / (1 - held)))

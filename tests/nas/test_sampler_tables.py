@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from sampler_tables import Problem, TableSpace, read_table
+from sampler_tables import CellProblem, TableSpace, read_table
 
 OPERATIONS = ("none", "skip", "conv")
 
@@ -49,7 +49,7 @@ def test_children_are_rows_of_the_table(table):
 
 
 def test_the_true_front_has_the_whole_hypervolume(table):
-    problem = Problem(table=table, device="phone")
+    problem = CellProblem(source=table, device="phone")
     best = [problem.place[cell] for cell in (("none",) * 3, ("none", "none", "conv"), ("none", "conv", "conv"))]
     assert problem.share([*best, problem.place["conv", "conv", "conv"]]) == pytest.approx(1)
     assert problem.share(best[:1]) == pytest.approx(0)

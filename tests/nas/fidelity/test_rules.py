@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from nas.fidelity import RULES, make_rule
-from nas.fidelity.chance import bars, chances
+from nas.fidelity.chance import bars, chances, counting_noise, step
 from nas.fidelity.forecast import expected_ends, log_odds
 from nas.fidelity.halving import promotion_order
 from nas.objective import Objective, losses
@@ -137,7 +137,7 @@ def test_with_three_objectives_a_rival_must_cost_no_more_in_both(history, make_t
     trial = make_trial(50, 0.75, 0.06, until=5)
     trial = replace(trial, values=trial.values | {"params_m": 0.8})
     reached = [t.values["accuracy"] for t in priced if t.values["macs_g"] <= 0.06 and t.values["params_m"] <= 0.8]
-    assert bars([trial], priced, THREE[1:])[0] == pytest.approx(log_odds(max(reached)))
+    assert bars([trial], priced, THREE[1:])[0] == max(reached)
     cheapest = replace(trial, values={"macs_g": 1.0, "params_m": 0.1})
     assert chances([*priced, cheapest], [cheapest], THREE, 20)[50] == 1.0
 
@@ -182,3 +182,24 @@ def test_extrapolation_resumes_what_the_front_has_left_a_place_for(history, make
     assert rule("extrapolation").resume([*worse, trial]) == 50
     better = [replace(t, values=t.values | {"accuracy": 0.99, "macs_g": 0.01}) for t in history]
     assert rule("extrapolation").resume([*better, trial]) is None
+
+
+def test_nothing_is_above_a_rival_that_errs_nowhere(history, make_trial):
+    perfect = replace(make_trial(60, 0.9, 0.01), values={"macs_g": 0.01, "accuracy": 1.0})
+    trial = make_trial(50, 0.95, 0.05, until=10)
+    assert chances([*history, trial], [trial], OBJECTIVES, 20)[50] > 0.1
+    assert chances([*history, perfect, trial], [trial], OBJECTIVES, 20)[50] == 0
+
+
+def test_a_forecast_is_no_surer_than_the_counting_of_pictures():
+    drawn = np.random.default_rng(0).binomial(288, 0.9, 20_000) / 288
+    truth = np.log(drawn / (1 - drawn)).var()
+    assert counting_noise(log_odds(np.array([0.9])), 1 / 288)[0] == pytest.approx(truth, rel=0.05)
+
+
+def test_a_picture_is_worth_the_smallest_difference_of_two_accuracies(make_trial):
+    counted = [
+        replace(p, accuracy=round(p.accuracy * 288) / 288) for i in range(9) for p in make_trial(i, 0.9, 1).curve
+    ]
+    assert step([replace(make_trial(0, 0.9, 1), curve=tuple(counted))]) == pytest.approx(1 / 288, abs=1e-6)
+    assert step([]) == 0
