@@ -45,7 +45,7 @@ def _from_file(path: Path) -> pd.DataFrame:
 
 def from_run(folder: Path) -> pd.DataFrame:
     """The trials that were trained in full, with the costs as they were while it searched, its objectives first."""
-    events = [e for e in read_journal(folder / "journal.jsonl") if e["event"] != "remeasured"]
+    events = [e for e in read_journal(folder / "journal.jsonl") if e["event"] not in ("remeasured", "scaled")]
     history = replay(events)
     epochs = history.campaign["training"]["epochs"]
     done = [t for t in history.trials.values() if t.state == "complete" and len(t.curve) == epochs]

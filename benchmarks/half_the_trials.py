@@ -65,7 +65,7 @@ def searched(campaign: Campaign, runs: Path) -> np.ndarray:
     record = runs / campaign.name / "journal.jsonl"
     if not (record.exists() and any(e["event"] == "closed" for e in read_journal(record))):
         search(campaign, runs=runs, resume=record.exists(), quiet=True)
-    events = [e for e in read_journal(record) if e["event"] != "remeasured"]
+    events = [e for e in read_journal(record) if e["event"] not in ("remeasured", "scaled")]
     done = [t for t in replay(events).trials.values() if t.state == "complete" and t.kind == "search"]
     if not done:
         raise UserError(f"{record}: no trial is complete")

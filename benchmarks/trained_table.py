@@ -74,8 +74,8 @@ def read_trained(folder: Path) -> TrainedTable:
         raise UserError(f"{folder / CURVES}: no architecture of {ARCHITECTURES} was trained over the whole schedule")
     return TrainedTable(
         name=folder.name, shape=about["shape"], pictures=about["validation"],
-        space=make_space(about["space"], **about["shape"]), rows=kept, curves=curves[curves["hash"].isin(done)], tests=tests,
-        missing=len(rows) - len(kept),
+        space=make_space(about["space"], **about["shape"]), rows=kept,
+        curves=curves[curves["hash"].isin(done)], tests=tests, missing=len(rows) - len(kept),
     )  # fmt: skip
 
 
