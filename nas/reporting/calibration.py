@@ -98,18 +98,20 @@ def _bias_words(table: pd.DataFrame) -> str:
 
 def draw_calibration(table: pd.DataFrame) -> dict[str, Any]:
     """Expected over observed with intervals and the line of equality; a triangle for what was worse than it counts."""
+    ends = ["expected", "expected_low", "expected_high"]
     shown = table.assign(
+        **table[ends].clip(upper=1.0),  # a normal variable does not know that no accuracy is above 1
         edge=np.where(table["observed"] < table["counted"], "triangle-left", "circle"),
         text=[f"{number('accuracy', e)} expected, {number('accuracy', o)} found" for e, o in _pairs(table)],
     )  # fmt: skip
     across = scale_of(shown["counted"], "accuracy")
-    up = scale_of(pd.concat([shown["counted"], table["expected_low"], table["expected_high"]]), "accuracy")
+    up = scale_of(pd.concat([shown["counted"], *(shown[end] for end in ends)]), "accuracy")
     axis = alt.Axis(format="~%", tickCount=6)
     x, low = alt.X("counted:Q", scale=across, title="Accuracy found", axis=axis), _up("expected_low", up)
     base = alt.Chart(rows(shown)).encode(x=x)
-    ends = pd.DataFrame({"counted": across.to_dict()["domain"]})
+    corners = pd.DataFrame({"counted": across.to_dict()["domain"]})
     layers = [
-        alt.Chart(rows(ends)).mark_line(color=QUIET, strokeWidth=1, clip=True).encode(x=x, y=_up("counted", up)),
+        alt.Chart(rows(corners)).mark_line(color=QUIET, strokeWidth=1, clip=True).encode(x=x, y=_up("counted", up)),
         base.mark_rule(color=QUIET, clip=True).encode(y=low, y2="expected_high:Q"),
         base.mark_point(filled=True, size=70, opacity=0.9, color=ACCENT).encode(
             y=_up("expected", up), shape=alt.Shape("edge:N", scale=None), tooltip=["trial:Q", "text:N"]

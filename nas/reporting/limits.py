@@ -153,7 +153,8 @@ def _judged(
         random = slice(0, found.drawn_at_random)
         gains = np.array([_gain(a, b, reference) for a, b in zip(within, added, strict=True)])
         row = {
-            "limit": str(limit), "metric": limit.metric, "bound": limit.bound, "relaxed": relaxed(limit).bound,
+            "limit": str(_scaled(run, limit, -1)), "metric": limit.metric, "bound": _scaled(run, limit, -1).bound,
+            "relaxed": relaxed(_scaled(run, limit, -1)).bound,
             "breaking": broken[i, random].mean(), "alone": alone[random].mean(), "networks": added.shape[1],
             "learnt": limit.metric in models,
         } | _interval("gain", gains)  # fmt: skip
@@ -193,9 +194,9 @@ def _costs_limited(run: Run) -> list[Constraint]:
     return [c for c in run.campaign.constraint_list if metric_of(c.metric).before_training]
 
 
-def _scaled(run: Run, limit: Constraint) -> Constraint:
-    """As the trials of the run have the metric, where predictions were scaled in the end."""
-    return replace(limit, bound=limit.bound * run.scales.get(limit.metric, 1.0))
+def _scaled(run: Run, limit: Constraint, power: int = 1) -> Constraint:
+    """As the trials of the run have the metric, where predictions were scaled in the end; -1 undoes it."""
+    return replace(limit, bound=limit.bound * run.scales.get(limit.metric, 1.0) ** power)
 
 
 def limits_words(run: Run, table: pd.DataFrame) -> str:
