@@ -83,10 +83,10 @@ def epochs_trained(run):
 
 @pytest.mark.parametrize("fidelity", RULES.values(), ids=RULES)
 def test_a_campaign_spends_its_budget_in_whole_schedules(campaign_of, tmp_path, fidelity):
-    run = run_curves(campaign_of(fidelity, 20), tmp_path)
+    run = run_curves(campaign_of(fidelity, 30), tmp_path)
     assert run.status == "finished"
-    assert len(run.searched()) >= 20 > len(run.complete()) > 3
-    assert 19 <= sum(len(t.curve) for t in run.searched()) / 20 <= 21
+    assert len(run.searched()) > 30 >= len(run.complete()) > 3
+    assert 29 <= sum(len(t.curve) for t in run.searched()) / 20 <= 31
     assert all(len(t.curve) in (2, 5, 10) for t in run.searched() if t.state in ("paused", "stopped"))
     assert all(len(t.curve) == 20 for t in run.complete())
 
