@@ -5,13 +5,12 @@ out.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 
-from nas.objective import Objective
-from nas.samplers.base import SAMPLERS, Sampler, observed
-from nas.samplers.optuna_study import StudyMemory, free_dimensions, quiet
+from nas.samplers.base import SAMPLERS, observed
+from nas.samplers.optuna_study import StudySampler, free_dimensions
 from nas.trial import Trial
 
 if TYPE_CHECKING:
@@ -19,28 +18,19 @@ if TYPE_CHECKING:
 
 
 @SAMPLERS.register("gp")
-class GaussianProcessSampler(Sampler):
+class GaussianProcessSampler(StudySampler):
     """Random until `startup` trials are complete. It knows no costs, and asking takes seconds from 50 trials on."""
-
-    takes = frozenset({"startup"})
-
-    def __init__(self, objectives: Sequence[Objective], seed: int = 0, **settings: Any) -> None:
-        super().__init__(objectives, seed, **settings)
-        self._memory: StudyMemory | None = None
 
     def propose(
         self, space: "Space", history: Sequence[Trial], pending: Sequence["Code"], number: int, attempt: int
     ) -> "Code":
-        rng, free = self.rng(number, attempt), free_dimensions(space)
+        rng = self.rng(number, attempt)
         seen, _ = observed(history, self.objectives)
-        if len(seen) < self.startup or not free:
+        if len(seen) < self.startup or not free_dimensions(space):
             return space.sample(rng)
-        with quiet():
-            if self._memory is None or self._memory.free != free:
-                self._memory = StudyMemory(free, self.objectives)
-            self._memory.update(seen)
-            process = optuna.samplers.GPSampler(seed=int(rng.integers(2**31)), n_startup_trials=1)
-            picked = self._memory.ask(pending, process)
-        code = {d.name: d.choices[picked.get(d.name, 0)] for d in space.dimensions}
+        code = self._chosen(space, seen, pending, rng)
         valid = space.repair(code, rng) or space.sample(rng)
         return space.mutate(valid, rng) if attempt else valid  # the optimum was refused: something near it
+
+    def _optuna(self, seed: int) -> optuna.samplers.GPSampler:
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)

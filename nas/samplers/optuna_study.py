@@ -1,6 +1,7 @@
 """What Optuna's samplers learn from: a study that follows from the history, kept between calls."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -11,13 +12,45 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.objective import Objective
-from nas.samplers.base import observed
+from nas.samplers.base import Sampler, observed
 from nas.trial import Trial
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from search_spaces.space import Code, Dimension, Space
 
 REFUSED = ("infeasible", "paused", "stopped")  # known to be bad, whatever their values
+
+
+class StudySampler(Sampler):
+    """Random until `startup` trials are complete, then what a sampler of Optuna chooses.
+
+    The finished trials are kept in an Optuna study between calls. It is only a memory: a new sampler builds the same
+    one from the history (0.3 s for 300 trials of 51 dimensions, where adding one trial takes a millisecond).
+    """
+
+    takes = frozenset({"startup"})
+
+    def __init__(self, objectives: Sequence[Objective], seed: int = 0, **settings: Any) -> None:
+        super().__init__(objectives, seed, **settings)
+        self._memory: StudyMemory | None = None
+
+    @abstractmethod
+    def _optuna(self, seed: int) -> optuna.samplers.BaseSampler:
+        """The sampler that is asked."""
+
+    def _chosen(
+        self, space: "Space", told: Sequence[Trial], pending: Sequence["Code"], rng: "np.random.Generator"
+    ) -> "Code":
+        """Its code, valid or not."""
+        free = free_dimensions(space)
+        with quiet():
+            if self._memory is None or self._memory.free != free:
+                self._memory = StudyMemory(free, self.objectives)
+            self._memory.update(told)
+            picked = self._memory.ask(pending, self._optuna(int(rng.integers(2**31))))
+        return {d.name: d.choices[picked.get(d.name, 0)] for d in space.dimensions}
 
 
 def free_dimensions(space: "Space") -> tuple["Dimension", ...]:
