@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,8 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
     scores = _scores(campaign, dataset, device) if "scores" in sampler.takes and few > 1 else None
     sampler.knowledge = Knowledge(
         costs=known, intervals=lambda genotype: known.of(genotype).intervals, expect=known.many,
-        constraints=campaign.constraint_list, pictures=len(dataset.val_y), published=_published(campaign, space),
+        constraints=campaign.constraint_list, pictures=len(dataset.val_y),
+        published=partial(_published, campaign, space),
     )  # fmt: skip
     if scores is not None:
         sampler.knowledge = replace(sampler.knowledge, scores=scores.of, believed=scores.passed, shortlist=few)

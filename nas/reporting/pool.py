@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +41,23 @@ def pool_of(run: Run) -> Pool | None:
 
 def profiles_of(run: Run) -> "dict[str, DeviceProfile]":
     """Metric -> the profile that the campaign predicted it by, where its file is still there and the same."""
-    from evaluators.device_profile.profile_file import read_profile
-
     found = {}
     for name, facts in (run.environment.get("profiles") or {}).items():
         try:
             content = Path(facts["file"]).read_bytes()
             if hashlib.sha256(content).hexdigest().startswith(facts["fingerprint"]):
-                found[name] = read_profile(Path(facts["file"]))
+                found[name] = _profile(facts["file"], facts["fingerprint"])
         except (OSError, UserError):
             continue
     return found
+
+
+@lru_cache(maxsize=4)
+def _profile(file: str, fingerprint: str) -> "DeviceProfile":
+    """Read once for all that a page says of it."""
+    from evaluators.device_profile.profile_file import read_profile
+
+    return read_profile(Path(file))
 
 
 class _Costs:

@@ -34,9 +34,9 @@ class Knowledge:
 
     costs: metrics, exact or predicted. intervals: of those that are predicted, the interval that holds 90 % of
     measurements. expect: told of many networks before their costs are asked for. constraints: of the campaign.
-    pictures: of the validation split, that accuracies are counted on. published: codes of networks of the literature.
-    scores: zero-cost scores of a network. believed: which of them the trials have borne out. shortlist: for how many
-    networks a proposal may ask for them.
+    pictures: of the validation split, that accuracies are counted on. published: gives codes of networks of the
+    literature. scores: zero-cost scores of a network. believed: which of them the trials have borne out. shortlist: for
+    how many networks a proposal may ask for them.
     """
 
     costs: Callable[[Any], Mapping[str, float]] = _nothing
@@ -44,7 +44,7 @@ class Knowledge:
     expect: Callable[[Sequence[Any]], object] = _nothing
     constraints: tuple[Constraint, ...] = ()
     pictures: int | None = None
-    published: "tuple[Code, ...]" = ()
+    published: "Callable[[], tuple[Code, ...]]" = tuple
     scores: Callable[[Any], Mapping[str, float]] = _nothing
     believed: Callable[[Sequence[Trial]], tuple[str, ...]] = _none
     shortlist: int = 0

@@ -64,7 +64,6 @@ class Pool:
         self._children: dict[Any, list[Network]] = {}
         self._tried: dict[tuple[tuple[str, Any], ...], Network] = {}
         self.base = self._random(np.random.default_rng((seed, BASE)), BASE)
-        self.published = self.feasible(self.networks(knowledge.published))
         self.names = sorted(self.base[0].costs)
         self.groups = self.encoding.groups(len(self.names))
         self.scale = Scale(np.stack([n.row for n in self.base]), self.groups)
@@ -74,6 +73,11 @@ class Pool:
         """Further random networks, not in `base`."""
         have = {n.genotype for n in self.base}
         return [n for n in self._random(np.random.default_rng((self.seed, MORE)), MORE) if n.genotype not in have]
+
+    @cached_property
+    def published(self) -> list[Network]:
+        """Those of the literature, found when they are first asked for: to write them as codes takes half a second."""
+        return self.feasible(self.networks(self.knowledge.published()))
 
     def networks(self, codes: Iterable["Code"]) -> list[Network]:
         """In their order. Costs are asked for all at once: a profile predicts many in little more time than one."""

@@ -182,6 +182,6 @@ def test_the_page_says_what_passed_from_when_on_and_what_it_had_a_say_in(make_ca
 
 def test_published_networks_that_are_references_are_not_candidates(make_campaign):
     with_none, with_two = (prepare(make_campaign(references=names)) for names in ([], ["deit_mini", "swin_mini"]))
-    found = [{s.space.decode(c) for c in s.proposer.sampler.knowledge.published} for s in (with_none, with_two)]
+    found = [{s.space.decode(c) for c in s.proposer.sampler.knowledge.published()} for s in (with_none, with_two)]
     assert found[0] - found[1] == {with_two.space.canonical(ZOO[name].build(8)) for name in ("deit_mini", "swin_mini")}
     assert len(found[1]) >= 3

@@ -127,6 +127,6 @@ def test_a_column_says_where_a_score_lies_among_those_of_the_trials():
 def test_published_networks_are_candidates_unless_they_break_a_limit():
     codes = tuple({"size0": i, "size1": i, "size2": i} for i in (1, 8))
     limit = (Constraint(metric="params_m", operator="<", bound=10.0),)
-    pool = Pool(GRID, Knowledge(costs=costs, published=codes, constraints=limit), seed=0)
+    pool = Pool(GRID, Knowledge(costs=costs, published=lambda: codes, constraints=limit), seed=0)
     assert [n.genotype for n in pool.published] == [(1, 1, 1)]
     assert [n.genotype for n in Pool(GRID, Knowledge(costs=costs), seed=0).published] == []
