@@ -1,14 +1,17 @@
 """A trained table: what is read from its files, its rows as a space, searches on it, all against brute force."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 import fidelity
 import numpy as np
+import pandas as pd
 import pytest
 import stopped_search
 from curve_worker import curve
+from describe_table import retrained
 from fidelity_tables import read_table
 from row_space import row_problems
 from sampler_peers import IN_PARTS, PEERS, costs_known, ours
@@ -139,3 +142,12 @@ def test_training_saved_is_counted_where_the_mean_reaches_the_other():
     mean, other = np.array([0.2, 0.5, 0.9, 0.95]), np.array([0.1, 0.2, 0.4, 0.5])
     assert stopped_search.saving(mean, other, 4) == "2.00"
     assert stopped_search.saving(other, mean, 4) == "<1.00"
+
+
+def test_a_second_seed_that_agrees_leaves_the_front_as_it_is(folder):
+    table = read_trained(folder)
+    first = table.curves[table.curves["seed"] == 0]
+    twin = replace(table, curves=pd.concat([first, first.assign(seed=1)], ignore_index=True))
+    reversed_ = replace(table, curves=pd.concat([first, first.assign(seed=1, accuracy=1 - first["accuracy"])]))
+    assert (retrained(twin)["share"] == 1).all()
+    assert (retrained(reversed_)["share"] < 1).any()
