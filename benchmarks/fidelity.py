@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("table", type=Path, nargs="?", help="a CSV or Parquet file, a run folder or a trained table")
     parser.add_argument("--objectives", nargs="+", metavar="COST", help="one or two costs; default: the first there is")
     parser.add_argument("--orders", type=int, default=20, help="random orders of the trials")
-    parser.add_argument("--rungs", type=float, nargs="+", default=[0.1, 0.25, 0.5])
+    parser.add_argument("--rungs", type=float, nargs="+", default=[0.25, 0.5])
     parser.add_argument("--keep", type=float, default=0.5)
     parser.add_argument("--threshold", type=float, default=0.05)
     parser.add_argument("--json", type=Path)

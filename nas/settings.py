@@ -63,7 +63,7 @@ class FidelitySettings(Section):
 
     name: str = Field(default="none", description="the name of a rule")
     rungs: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
-        default=(0.1, 0.25, 0.5), min_length=1, description="a rising list of shares of the schedule such as [0.1, 0.5]"
+        default=(0.25, 0.5), min_length=1, description="a rising list of shares of the schedule such as [0.1, 0.5]"
     )
     keep: float = Field(default=0.5, gt=0, lt=1, description="a share above 0 and below 1")
     threshold: float = Field(default=0.05, gt=0, lt=1, description="a probability above 0 and below 1")

@@ -28,7 +28,7 @@ class Rule(ABC):
 
     objectives: tuple[Objective, ...]
     epochs: int
-    rungs: tuple[float, ...] = (0.1, 0.25, 0.5)
+    rungs: tuple[float, ...] = (0.25, 0.5)
     keep: float = 0.5
     threshold: float = 0.05
     startup: int = 12

@@ -20,8 +20,9 @@ from nas.run import load_run
 from nas.session import search
 from search_spaces.vit import make_space
 
-HALVING = {"name": "halving", "keep": 0.4, "check": 0.1}
-EXTRAPOLATION = {"name": "extrapolation", "startup": 10, "check": 0.2, "threshold": 0.2}
+RUNGS = {"rungs": (0.1, 0.25, 0.5)}
+HALVING = {"name": "halving", "keep": 0.4, "check": 0.1} | RUNGS
+EXTRAPOLATION = {"name": "extrapolation", "startup": 10, "check": 0.2, "threshold": 0.2} | RUNGS
 RULES = {"halving": HALVING, "extrapolation": EXTRAPOLATION}
 
 

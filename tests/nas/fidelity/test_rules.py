@@ -60,7 +60,7 @@ def test_rungs_are_rounded_up_and_end_before_the_schedule():
     assert rule("halving", rungs=(0.1, 0.25, 0.5)).rung_epochs() == (2, 5, 10)
     assert make_rule("halving", OBJECTIVES, 3, rungs=(0.1, 0.25, 0.5, 0.99)).rung_epochs() == (1, 2)
     assert make_rule("halving", OBJECTIVES, 1).rung_epochs() == ()
-    assert [rule("halving").next_rung(e) for e in (0, 2, 9, 10)] == [2, 5, 10, None]
+    assert [rule("halving", rungs=(0.1, 0.25, 0.5)).next_rung(e) for e in (0, 2, 9, 10)] == [2, 5, 10, None]
 
 
 def test_halving_lets_the_best_share_of_a_rung_go_on(history, make_trial):
