@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nas.campaign import Campaign
+from nas.errors import DiskFullError
 from nas.fidelity import Rule, make_rule
 from nas.fidelity.base import cut_short
 from nas.fidelity.risk import drawn
@@ -89,6 +90,9 @@ class Loop:
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         outcome = sound(outcome)
+        if outcome.state == "refused":
+            name = self.history.trials[job.trial].name
+            raise DiskFullError(f"{self.folder}: {name}: {outcome.error}; make room and resume, it begins again")
         if outcome.state == "paused":
             self.record("paused", trial=job.trial, outcome=outcome)
             self._drop_state(job)
