@@ -4,7 +4,6 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 REFUSALS = frozenset(
     (
         errno.ENOSPC,

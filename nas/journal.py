@@ -25,7 +25,7 @@ Event = dict[str, Any]
 class Journal:
     """Writer of one journal. Use as a context manager; `events` holds what was there when it was opened.
 
-    A journal in which nothing was written is removed again in the end, with its folder if that is empty.
+    A journal in which nothing was written is removed again in the end, with the folders that were made for it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,6 +34,7 @@ class Journal:
         self.events: list[Event] = []
 
     def __enter__(self) -> Self:
+        self._made = [folder for folder in self.path.parents if not folder.exists()]  # the innermost first
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab")
@@ -61,7 +62,8 @@ class Journal:
         if len(self.events) <= 1:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-                self.path.parent.rmdir()
+                for folder in self._made:
+                    folder.rmdir()
         self._file.close()
 
     def append(self, event: str, **payload: Any) -> Event:
@@ -76,7 +78,8 @@ class Journal:
         except OSError as error:
             self._recover(start)
             raise DiskFullError(
-                f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe: make room and resume"
+                f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe: make room "
+                "and resume"
             ) from error
         self.events.append(body)
         return body

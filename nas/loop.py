@@ -18,7 +18,7 @@ from nas.journal import Journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
-from nas.trial import Expectation, Job, Outcome, Point, Trial, sound
+from nas.trial import Expectation, Job, Outcome, Point, Trial, sound, untrained
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
@@ -313,8 +313,3 @@ def rule_of(campaign: Campaign) -> Rule:
     """The rule that the campaign names, with its settings."""
     settings = campaign.fidelity.model_dump(exclude={"name", "check"})
     return make_rule(campaign.fidelity.name, campaign.objective_list, campaign.training.epochs, **settings)
-
-
-def untrained(trial: Trial) -> bool:
-    """Turned away by a measured constraint before training began."""
-    return trial.state == "infeasible" and not trial.curve

@@ -216,6 +216,12 @@ def search(
 
 def _run(loop: Loop, again: tuple[str, ...], progress: SearchProgress, options: dict[str, Any]) -> str:
     """ "finished" or "interrupted"."""
+    if loop.history.trials and loop.out_of_budget():
+        budget = loop.campaign.budget
+        progress.say(
+            f"nothing new begins: the budget of {budget.trials} trials and {budget.minutes:g} minutes is used up; "
+            f"more with --set budget.trials={2 * budget.trials} --set budget.minutes={2 * budget.minutes:g}"
+        )
     try:
         with make_executor(loop.campaign, loop.folder, **options) as executor:
             executor.run(loop)

@@ -117,3 +117,8 @@ class Trial:
     measured_again: frozenset[str] = frozenset()
     started: float = 0.0  # seconds since the epoch
     finished: float | None = None
+
+
+def untrained(trial: Trial) -> bool:
+    """Turned away by a measured constraint before training began."""
+    return trial.state == "infeasible" and not trial.curve

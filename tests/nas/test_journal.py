@@ -92,9 +92,10 @@ def test_not_a_number_never_enters_the_record(tmp_path):
 
 
 def test_a_journal_in_which_nothing_was_written_leaves_nothing_behind(tmp_path):
-    with Journal(tmp_path / "runs" / "j"):
-        assert (tmp_path / "runs" / "j").is_file()
-    assert not (tmp_path / "runs").exists()
+    (tmp_path / "mine").mkdir()
+    with Journal(tmp_path / "mine" / "runs" / "a" / "j"):
+        assert (tmp_path / "mine" / "runs" / "a" / "j").is_file()
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_a_file_where_the_folder_should_be_is_one_line(tmp_path):
