@@ -147,7 +147,8 @@ def state_words(run: Run) -> str:
     if cut or turned:
         parts = ((cut, "cut short"), (turned, "turned away untrained by a limit"))
         more = "".join(f", {count} {what}" for count, what in parts if count)
-        progress_words = f"{done - turned} trials have ended{more}; the budget is the training of {wanted}"
+        ended = f"{done - turned} {'trial has' if done - turned == 1 else 'trials have'} ended"
+        progress_words = f"{ended}{more}; the budget is the training of {wanted}"
     return {
         "finished": f"Finished: {progress_words}.",
         "interrupted": f"Interrupted: {progress_words}. Continue with --resume.",

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from ray import cloudpickle as ray_cloudpickle
 
 from nas.errors import DiskFullError, UserError
+from nas.execution.tune import check_answers
 from nas.journal import Journal, encode
 from nas.run import load_run
 from nas.session import search
@@ -286,3 +288,19 @@ def test_ray_runs_trials_and_survives_the_death_of_a_worker(make_campaign, tmp_p
     assert "died" in run.trials[1].error
     assert len(run.complete()) == 5
     assert not (run.path / ".tune").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_at_once():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        check_answers(address)
+    with pytest.raises(UserError, match=f"^execution.address: nothing answers at {address}; start Ray there"):
+        check_answers(address)
+
+
+def test_a_budget_that_is_used_up_is_said(make_campaign, tmp_path, capsys):
+    run_free(make_campaign(2), tmp_path)
+    search(make_campaign(2), runs=tmp_path, resume=True, make_worker=FreeWorker)
+    assert "the budget of 2 trials and" in capsys.readouterr().err.replace("\n", " ")
