@@ -152,6 +152,10 @@ def load_campaign(path: str | Path, overrides: Sequence[str] = ()) -> Campaign:
     try:
         return Campaign.model_validate(document.data)
     except ValidationError as error:
+        if ("name",) not in document.places and any(e["loc"] == ("name",) for e in error.errors()):
+            raise UserError(
+                f"{path}: the file's name is no folder name of letters, digits, . _ -; give one with --name or `name:`"
+            ) from None
         raise first_error(error, Campaign, document) from None
 
 

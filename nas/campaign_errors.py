@@ -27,8 +27,8 @@ def first_error(error: ValidationError, model: type[BaseModel], document: Docume
 
 
 def placed(message: str, document: Document) -> UserError:
-    """Put the place of the key in front of a message such as `objectives.accuracy: ...`."""
-    key = message.partition(":")[0]
+    """Put the place of the key in front of a message such as `objectives.accuracy: ...` or `data.source './x': ...`."""
+    key = message.partition(":")[0].partition(" ")[0]
     path = next((p for p in document.places if ".".join(map(str, p)) == key), tuple(key.split(".")))
     place = document.place(path)
     return UserError(message.replace(key, place, 1) if place == f"--set {key}" else f"{place}: {message}")

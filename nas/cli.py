@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.errors import UserError
+from nas.errors import DiskFullError, UserError, refusal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -32,13 +32,15 @@ def search(
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped or killed campaign.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, with --resume also what is there; run nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a search campaign: a front, a report and configs in runs/NAME."""
     from nas.campaign import check_names, load_campaign, placing_errors
 
-    overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name else [])]
+    overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
     loaded = load_campaign(campaign, overrides)
     check_names(loaded, campaign, overrides)
     from nas import session
@@ -46,7 +48,7 @@ def search(
 
     if dry_run:
         with placing_errors(campaign, overrides):
-            lines, data = dry_run_lines(session.prepare(loaded))
+            lines, data = dry_run_lines(session.checked(loaded, resume=resume))
         return _out(data, as_json, lambda: print("\n".join(lines)))
     _warn_workers(loaded.execution.workers, loaded.execution.cpus, loaded.execution.address)
     with placing_errors(campaign, overrides):
@@ -70,7 +72,9 @@ def report(run_dir: RunDir) -> None:
 @app.command()
 def export(
     run_dir: RunDir,
-    select: Annotated[str, typer.Option(help='knee, best, all, trial:N, or a limit such as "latency_ms<=2".')] = "knee",
+    select: Annotated[
+        str, typer.Option(help='knee, best, all, trial:N, or a limit such as "latency_ms<=2"; several with commas.')
+    ] = "knee",
     to: Annotated[str, typer.Option(help="Any of config,torch,onnx, separated by commas.")] = "config",
     output: Output = None,
 ) -> None:
@@ -283,19 +287,20 @@ def _warn_workers(workers: int, cpus: float, address: str | None) -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit status 2."""
+    """Entry point: a user's mistake, and a disk that is full or read-only, is one line on stderr and exit status 2."""
     try:
         app(standalone_mode=True)
-    except UserError as error:
+    except (UserError, DiskFullError) as error:
         print(f"nas: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
-        if type(error).__name__ != "DiskFullError":
+    except OSError as error:
+        words = refusal(error)
+        if words is None:
             raise
-        print(f"nas: {error}", file=sys.stderr)
-        sys.exit(1)
+        print(f"nas: {words}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

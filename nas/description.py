@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluators.cost import BYTES, count
 from nas.architecture import ArchitectureConfig, make_config, read_config, save_config
-from nas.errors import unknown
+from nas.errors import UserError, unknown
 from nas.genotype import Genotype
 from nas.listing import print_rows
 from nas.registry import Registry
@@ -105,6 +105,8 @@ def sample_architectures(
     elif Path(source).exists() or source.endswith((".yaml", ".yml")):
         from nas.campaign import load_campaign
 
+        if image_size is not None:
+            raise UserError("--image-size: the campaign says the size of its pictures; leave it out")
         setup = prepare(load_campaign(source))
         space, proposer, names = setup.space, setup.proposer, setup.dataset.class_names
     else:

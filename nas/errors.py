@@ -1,11 +1,36 @@
-"""What a user got wrong, said in one line."""
+"""What a user got wrong or a machine refuses, said in one line."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+REFUSALS = frozenset(
+    (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+    )
+)  # of a file system: a full disk, a read-only one, a file where a folder should be
+
+
+class DiskFullError(Exception):
+    """Something could not be written that a search cannot do without; everything recorded before is safe."""
 
 
 class UserError(ValueError):
     """A mistake in a user's input. The command line prints its message alone and exits with status 2."""
+
+
+def refusal(error: OSError) -> str | None:
+    """What the file system refuses, in words; None for an error that is not of that kind."""
+    if error.errno not in REFUSALS:
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename else f"cannot write: {error.strerror}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

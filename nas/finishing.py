@@ -49,7 +49,7 @@ def _settle(loop: Loop, executor: Executor, again: tuple[str, ...], progress: Se
         open_ = undecided(contenders(loop), loop.campaign.objective_list, seed=loop.campaign.seed)
         if not open_ or time.monotonic() + loop.campaign.latency.seconds > until:
             return
-        progress.say(f"{len(open_)} networks could swap")
+        progress.say(f"{len(open_)} networks are too close to tell which is better; measuring more in spare time")
         _measure(loop, executor, again, progress)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from evaluators.data import Dataset, load_dataset
+from evaluators.data import Dataset
 from evaluators.head_diversity import LayerHeads, measure_heads
 from nas.architecture import ArchitectureConfig
 from nas.description import find_architecture
 from nas.errors import UserError
 from nas.listing import print_rows
+from nas.retraining import read_option
 from nas.worker import resolve_device
 from search_spaces.files import load
 from search_spaces.model import Network, build
@@ -72,7 +73,7 @@ def _config_network(
 
 
 def _zoo_network(entry: ZooEntry, weights: Path | None, data: str | None) -> tuple[Network, Dataset, str | None]:
-    pictures = load_dataset(_named(data, entry.name), image_size=entry.image_size, in_chans=3)
+    pictures = read_option(_named(data, entry.name), image_size=entry.image_size, in_chans=3)
     if weights is not None:
         return load_checkpoint(entry.name, weights), pictures, str(weights)
     genotype = entry.build(entry.image_size)
@@ -88,7 +89,7 @@ def _pictures(config: ArchitectureConfig, path: str, data: str | None) -> Datase
     same = known is not None and data in (None, known.data)
     split = {"limit": known.limit, "seed": known.seed} if known is not None and same else {}
     source = known.data if known is not None and same else _named(data, path)
-    found = load_dataset(source, image_size=height, in_chans=config.input.in_chans, **split)  # type: ignore[arg-type]
+    found = read_option(source, image_size=height, in_chans=config.input.in_chans, **split)
     return replace(found, mean=config.input.mean, std=config.input.std)
 
 

@@ -16,18 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nas.errors import UserError
+from nas.errors import DiskFullError, UserError
 
 VERSION = 1
 Event = dict[str, Any]
 
 
-class DiskFullError(Exception):
-    """The record could not be written; everything before it is safe."""
-
-
 class Journal:
-    """Writer of one journal. Use as a context manager; `events` holds what was there when it was opened."""
+    """Writer of one journal. Use as a context manager; `events` holds what was there when it was opened.
+
+    A journal in which nothing was written is removed again in the end, with the folders that were made for it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +34,12 @@ class Journal:
         self.events: list[Event] = []
 
     def __enter__(self) -> Self:
-        self._file = self.path.open("ab")
+        self._made = [folder for folder in self.path.parents if not folder.exists()]  # the innermost first
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab")
+        except OSError as error:
+            raise UserError(f"{self.path.parent}: cannot be written ({error.strerror})") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,6 +59,11 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if len(self.events) <= 1:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+                for folder in self._made:
+                    folder.rmdir()
         self._file.close()
 
     def append(self, event: str, **payload: Any) -> Event:
@@ -69,7 +78,8 @@ class Journal:
         except OSError as error:
             self._recover(start)
             raise DiskFullError(
-                f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe"
+                f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe: make room "
+                "and resume"
             ) from error
         self.events.append(body)
         return body

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nas.campaign import Campaign
+from nas.errors import DiskFullError
 from nas.fidelity import Rule, make_rule
 from nas.fidelity.base import cut_short
 from nas.fidelity.risk import drawn
@@ -17,7 +18,7 @@ from nas.journal import Journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
-from nas.trial import Expectation, Job, Outcome, Point, Trial, sound
+from nas.trial import Expectation, Job, Outcome, Point, Trial, sound, untrained
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
@@ -89,6 +90,9 @@ class Loop:
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         outcome = sound(outcome)
+        if outcome.state == "refused":
+            name = self.history.trials[job.trial].name
+            raise DiskFullError(f"{self.folder}: {name}: {outcome.error}; make room and resume, it begins again")
         if outcome.state == "paused":
             self.record("paused", trial=job.trial, outcome=outcome)
             self._drop_state(job)
@@ -309,8 +313,3 @@ def rule_of(campaign: Campaign) -> Rule:
     """The rule that the campaign names, with its settings."""
     settings = campaign.fidelity.model_dump(exclude={"name", "check"})
     return make_rule(campaign.fidelity.name, campaign.objective_list, campaign.training.epochs, **settings)
-
-
-def untrained(trial: Trial) -> bool:
-    """Turned away by a measured constraint before training began."""
-    return trial.state == "infeasible" and not trial.curve

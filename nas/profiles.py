@@ -55,6 +55,20 @@ class Profiles:
             for name, profile in self.by_metric.items()
         }
 
+    def refuse_others(self, campaign: Campaign, data: Dataset) -> None:
+        """Raise UserError for a profile of another space or of other pictures, unless it is forced."""
+        size = (data.image_size, data.image_size)
+        for name, profile in self.by_metric.items():
+            spaces = sorted({area.space for area in profile.region.areas})
+            beyond = profile.region.outside(size, data.in_chans, data.classes)
+            if campaign.space.name not in spaces:
+                beyond.append(f"space: {campaign.space.name} is not {' or '.join(spaces)}")
+            if beyond and not campaign.sources[name].force:
+                raise UserError(
+                    f"sources.{name}.file: {self.files[name]}: made for something else; {'; '.join(beyond)}; make one "
+                    f"with nas profile --campaign, or set sources.{name}.force: true"
+                )
+
     def _of_here(self, profile: "DeviceProfile") -> bool:
         return all(getattr(profile.conditions, name) == getattr(self.here, name) for name in _SAME_DEVICE)
 
@@ -134,8 +148,8 @@ def _read(name: str, path: Path, campaign: Campaign, here: Conditions) -> "Devic
     try:
         profile = read_profile(path, asked=None if device else here, force=source.force)
     except UserError as error:
-        hint = "" if source.force or device else f"; sources.{name}.force: true takes it all the same"
-        raise UserError(f"sources.{name}.file: {error}{hint}") from None
+        words = str(error).replace("--force", f"sources.{name}.force: true")  # the words of nas predict
+        raise UserError(f"sources.{name}.file: {words}") from None
     if split_name(name)[0] == "memory_mb" and not profile.predicts_memory:
         raise UserError(f"sources.{name}.file: {path}: no memory was measured for this profile; make it again")
     batch = profile.conditions.batch

@@ -58,7 +58,7 @@ class SearchProgress:
     def _line(self, trial: Trial) -> str:
         assert self.loop is not None
         numbers = "  ".join(f"{n}={trial.values[n]:.4g}" for n in self.loop.campaign.metrics if n in trial.values)
-        seconds = (trial.finished or 0.0) - trial.started
+        seconds = sum(trial.seconds.values())  # of its worker: a trial may wait at a rung, or between two sessions
         where = f"[{self._done():g}/{self.loop.campaign.budget.trials}, {self._left()} left]"
         reason = f"  {trial.error}" if trial.error else self._rung_words(trial)
         return f"{where} {trial.name}: {trial.state}  {numbers}  {seconds:.1f} s  {trial.genotype}{reason}".replace(

@@ -185,13 +185,21 @@ def _dataset(config: ArchitectureConfig, source: str, seed: int) -> tuple[Datase
     height, width = config.input.grid
     if height != width:
         raise UserError(f"{config.name}: built for {height}x{width} images; training takes square ones")
-    dataset = load_dataset(source, image_size=height, in_chans=config.input.in_chans, seed=seed)
+    dataset = read_option(source, image_size=height, in_chans=config.input.in_chans, seed=seed)
     if dataset.class_names == config.classes:
         return dataset, dataset.notes
     change = f"the data have {dataset.classes} classes where the file has {len(config.classes)}"
     if dataset.classes == len(config.classes):
         change = "the data have classes of other names"
     return dataset, (*dataset.notes, f"{change}: the head is made for the data's")
+
+
+def read_option(source: str, **how: Any) -> Dataset:
+    """The data that --data names; a mistake is one of that option, and not of a campaign file."""
+    try:
+        return load_dataset(source, **how)
+    except UserError as error:
+        raise UserError(str(error).replace("data.source", "--data", 1)) from None
 
 
 def _recipe(config: ArchitectureConfig, epochs: int, batch_size: int | None, lr: float | None) -> Recipe:

@@ -120,6 +120,7 @@ def prepare(campaign: Campaign, folder: Path | None = None, line: StatusLine | N
     if folder is not None and line is not None:
         make_missing_profiles(campaign, dataset, here, folder, device, line)
     profiles = read_profiles(campaign, here, folder)
+    profiles.refuse_others(campaign, dataset)
     known = _known_costs(campaign, dataset, device, profiles)
     few = networks_to_score(campaign.sampler.scores, campaign.training.epochs * len(dataset.train_x))
     scores = _scores(campaign, dataset, device) if "scores" in sampler.takes and few > 1 else None
@@ -174,23 +175,32 @@ def _free_mb(campaign: Campaign, device: str) -> float | None:
     return None if free is None else free * share
 
 
+def checked(
+    campaign: Campaign, *, runs: Path | str = "runs", resume: bool = False, line: StatusLine | None = None
+) -> Setup:
+    """All that a search looks at before it begins, the folder included. Raises UserError. line: as for `prepare`."""
+    folder = Path(runs) / campaign.name
+    check_folder(folder, resume)
+    if resume:
+        check_campaign(folder, campaign)
+    setup = prepare(campaign, folder, line)
+    if resume:
+        check_surroundings(folder, setup.facts(), campaign.data.source)
+    return setup
+
+
 def search(
     campaign: Campaign, *, runs: Path | str = "runs", resume: bool = False, quiet: bool = False, **options: Any
 ) -> Run:
     """Run a campaign into RUNS/NAME and return it; `resume` goes on with one that was stopped or killed.
 
-    Raises UserError for what a user can mend and DiskFullError when the record cannot be written.
+    Raises UserError for what a user can mend and DiskFullError when the record or weights cannot be written.
     Ctrl-C ends it cleanly: the run that is returned has status "interrupted".
     """
     folder = Path(runs) / campaign.name
-    check_folder(folder, resume)
-    if resume:
-        check_campaign(folder, campaign)
-    setup = prepare(campaign, folder, None if resume else StatusLine(quiet))
-    if resume:
-        check_surroundings(folder, setup.facts(), campaign.data.source)
-    folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.jsonl") as journal, SearchProgress(quiet) as progress:
+        # the journal comes first: no second search begins while this one still makes its profile
+        setup = checked(campaign, runs=runs, resume=resume, line=None if resume else StatusLine(quiet))
         _open_session(journal, setup, progress)
         loop = Loop(
             campaign, folder, journal, setup.proposer, setup.references(), setup.device,
@@ -206,6 +216,12 @@ def search(
 
 def _run(loop: Loop, again: tuple[str, ...], progress: SearchProgress, options: dict[str, Any]) -> str:
     """ "finished" or "interrupted"."""
+    if loop.history.trials and loop.out_of_budget():
+        budget = loop.campaign.budget
+        progress.say(
+            f"nothing new begins: the budget of {budget.trials} trials and {budget.minutes:g} minutes is used up; "
+            f"more with --set budget.trials={2 * budget.trials} --set budget.minutes={2 * budget.minutes:g}"
+        )
     try:
         with make_executor(loop.campaign, loop.folder, **options) as executor:
             executor.run(loop)

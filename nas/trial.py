@@ -46,7 +46,8 @@ class Outcome:
     values: metric name -> value. intervals: metric name -> (low, high). seconds: what the time went to
     ("train", "measure", "wait", "setup"). notes: adaptations, such as a halved batch. joules: what a counter of the
     device's energy says the trial took; None without one. Curve, seconds and joules are those of this job alone.
-    checkpoint: the weights, or the state of the training where it was paused.
+    checkpoint: the weights, or the state of the training where it was paused. state: as that of a trial, or "refused"
+    where a full disk or the like kept the worker from saying anything of the network, which is never recorded.
     """
 
     state: str
@@ -116,3 +117,8 @@ class Trial:
     measured_again: frozenset[str] = frozenset()
     started: float = 0.0  # seconds since the epoch
     finished: float | None = None
+
+
+def untrained(trial: Trial) -> bool:
+    """Turned away by a measured constraint before training began."""
+    return trial.state == "infeasible" and not trial.curve

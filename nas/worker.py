@@ -23,6 +23,7 @@ from evaluators.latency.lease import DeviceLease
 from evaluators.latency.measure import LatencySettings, measure_latency
 from evaluators.proxy_training import ProxyTraining, Recipe, TrainingFailed, evaluate_accuracy
 from nas.campaign import Campaign
+from nas.errors import refusal
 from nas.genotype import Genotype
 from nas.state_file import read_state, write_state
 from nas.trial import Job, Outcome, Point
@@ -89,7 +90,9 @@ class Worker:
         except (MemoryError, torch.OutOfMemoryError) as error:
             yield trace.outcome("failed", error=f"out of memory: {_first_line(error)}")
         except Exception as error:
-            yield trace.outcome("failed", error=f"{type(error).__name__}: {_first_line(error)}")
+            refused = refusal(error) if isinstance(error, OSError) else None
+            words = refused or f"{type(error).__name__}: {_first_line(error)}"
+            yield trace.outcome("failed" if refused is None else "refused", error=words)
 
     def _evaluate(self, job: Job, trace: "_Trace") -> Iterator[Step]:
         with trace.phase("setup"):

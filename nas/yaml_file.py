@@ -102,6 +102,9 @@ def _read_text(path: Path, what: str) -> str:
         guess = nearest(path.name, names)
         hint = f"; did you mean {path.parent / guess}?" if guess else ""
         raise UserError(f"{path}: no such {what}{hint}") from None
+    except IsADirectoryError:
+        found = next(iter(sorted([*path.glob("configs/*.yaml"), *path.glob("*.yaml")])), None)
+        raise UserError(f"{path}: a folder, not a file{f'; did you mean {found}?' if found else ''}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:

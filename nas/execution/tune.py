@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from nas.worker import Measured, Step, Worker
 
 T = TypeVar("T")
 SCRATCH = ".tune"  # in the run folder while a search runs: Tune insists on a state of its own, which nobody reads
+CONNECT_SECONDS = 5.0
 REPORT_SECONDS = 1.0  # how long a trial goes on before it reports; bounds the traffic of many short epochs
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the journal is the record
@@ -59,6 +61,8 @@ class TuneExecutor:
                 "include_dashboard": False,
                 "object_store_memory": 256 * 1024**2,
             }
+        else:
+            check_answers(settings.address)
         try:
             ray.init(address=settings.address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -102,6 +106,20 @@ class TuneExecutor:
         settings = self.campaign.execution
         remote = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus, max_retries=0)(function)
         return ray.get(remote.remote(*args))
+
+
+def check_answers(address: str) -> None:
+    """Raise UserError at once where nobody listens; Ray itself tries for minutes. Only `host:port` can be asked."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError):
+        raise UserError(
+            f"execution.address: nothing answers at {address}; start Ray there with `ray start --head`, or leave the "
+            "address out to use this machine"
+        ) from None
 
 
 class _Feed(Searcher):

@@ -1,5 +1,6 @@
 """`nas export`: chosen trials of a run folder as configs, plain PyTorch files and ONNX files."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,10 @@ def _export(run: Run, trial: Trial, to: Sequence[str], output: Path) -> list[Pat
     trained = trial.checkpoint is not None and (run.path / trial.checkpoint).is_file()
     needs_weights = trained or set(to) != {"config"}
     config = trial_config(trial, run, weights=f"{stem.name}.safetensors" if needs_weights else None)
+    if not trained:
+        reason = f"{trial.state}: {trial.error}" if trial.error else trial.state
+        told = "its weights here are random" if needs_weights else "its config comes without any"
+        print(f"warning: {trial.name} kept no weights ({reason}); {told}", file=sys.stderr)
     if not trained and needs_weights:
         config = config.model_copy(update={"notes": (UNTRAINED, *config.notes)})
     files = []

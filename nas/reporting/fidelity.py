@@ -71,8 +71,8 @@ def stated_words(found: Risk) -> str:
     )
     unknown = f" For {found.cut - found.stated} nothing can be said." if found.cut > found.stated else ""
     return (
-        f"By the forecast from their learning curves {found.expected:.2g} of {found.stated} belong on the front"
-        f"{likeliest}.{unknown}"
+        f"By the forecast from their learning curves {found.expected:.2g} of {found.stated} that were ever cut short "
+        f"belong on the front{likeliest}.{unknown}"
     )
 
 

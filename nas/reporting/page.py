@@ -31,6 +31,7 @@ from nas.reporting.tables import (
 )
 from nas.reporting.theme import duration, name_of, number, percent
 from nas.run import Run
+from nas.trial import untrained
 
 PICTURE_WIDTH = 880  # pixels; the PNG has twice as many
 SECTIONS = {
@@ -141,9 +142,13 @@ def state_words(run: Run) -> str:
     """One sentence about how far the campaign is."""
     done = sum(t.state in ("complete", "infeasible", "failed") for t in run.searched())
     cut, wanted = sum(t.state in ("paused", "stopped") for t in run.searched()), run.campaign.budget.trials
+    turned = sum(untrained(t) for t in run.searched())
     progress_words = f"{done} of {wanted} trials have ended"
-    if cut:
-        progress_words = f"{done} trials have ended and {cut} were cut short, with the training of {wanted} to spend"
+    if cut or turned:
+        parts = ((cut, "cut short"), (turned, "turned away untrained by a limit"))
+        more = "".join(f", {count} {what}" for count, what in parts if count)
+        ended = f"{done - turned} {'trial has' if done - turned == 1 else 'trials have'} ended"
+        progress_words = f"{ended}{more}; the budget is the training of {wanted}"
     return {
         "finished": f"Finished: {progress_words}.",
         "interrupted": f"Interrupted: {progress_words}. Continue with --resume.",

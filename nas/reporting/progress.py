@@ -13,6 +13,8 @@ from nas.reporting.theme import ACCENT, finish, legend, noun_of, number, rows, s
 from nas.run import Run
 from nas.trial import Trial
 
+FEW_EPOCHS = 8  # so many have a tick each
+
 
 def hypervolume_table(run: Run) -> pd.DataFrame:
     """After each finished search trial: how many have finished, minutes at work, hypervolume. Empty before two results.
@@ -130,9 +132,7 @@ def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
     scale = scale_of(pd.Series([curves_floor(table), table["accuracy"].max()]), "accuracy")
     hover = [alt.Tooltip("name:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("accuracy:Q", format=".1%")]
     base = alt.Chart().encode(
-        x=alt.X(
-            "epoch:Q", title="Epoch", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickMinStep=1, grid=False)
-        ),
+        x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(nice=False, zero=False), axis=_epoch_axis(table)),
         y=alt.Y("accuracy:Q", title="Validation accuracy", scale=scale, axis=alt.Axis(format="~%", tickCount=6)),
         detail="trial:N",
         tooltip=hover,
@@ -148,6 +148,12 @@ def draw_curves(table: pd.DataFrame) -> dict[str, Any]:
     ]
     drawn = cut_below(table.drop(columns=["loss", "seconds"]), scale.to_dict()["domain"][0])
     return finish(alt.layer(*layers, data=rows(drawn)), height=360)
+
+
+def _epoch_axis(table: pd.DataFrame) -> alt.Axis:
+    """Whole epochs, also where there are few."""
+    few = list(range(int(table["epoch"].min()), int(table["epoch"].max()) + 1))
+    return alt.Axis(grid=False, format="d", **({"values": few} if len(few) <= FEW_EPOCHS else {"tickMinStep": 1}))
 
 
 def _end(trial: Trial) -> float:

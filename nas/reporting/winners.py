@@ -28,6 +28,7 @@ SURE = 0.9  # probability from which a win is no tie
 DRAWS = 2000
 LEAST = 0.1  # the spread of true accuracies in a band, at least, as a share of the variance of their errors
 SHOWN, NAMED = 14, 3  # mechanisms in the picture; rivals in a tie that are named
+ROOM_BESIDE, ROOM_EACH = 110, 70  # pixels that names of mechanisms and the words of one band take
 VALIDATION = 1000  # pictures, where the record does not say
 COLUMNS = ["band", "low", "high", "mechanism", "class", "trials", "best", "trial", "chance", "lead", "lead_low",
            "lead_high", "tied"]  # fmt: skip
@@ -202,7 +203,8 @@ def draw_winners(table: pd.DataFrame, cost: str) -> dict[str, Any]:
     tied = base.transform_filter("datum.mark == 'tied'").mark_rect(
         filled=False, stroke=QUIET, strokeWidth=1.5, strokeDash=[4, 3]
     )
-    wide = alt.ExprRef(expr=f"0 * width + containerSize()[0] < {NARROW} ? 0 : 1")  # no room for text on a phone
+    narrow = min(NARROW, ROOM_BESIDE + ROOM_EACH * shown["band"].nunique())  # no room for text on a phone
+    wide = alt.ExprRef(expr=f"0 * width + containerSize()[0] < {narrow} ? 0 : 1")
     words = base.mark_text(fontSize=12, color=INK, opacity=wide).encode(text="text:N")
     layers = alt.layer(cells, tied, won, words, data=rows(shown))
     return finish(layers, height=max(100, 26 * shown["mechanism"].nunique()))

@@ -51,6 +51,8 @@ class FakeProfile:
     def __init__(self, name: str, conditions: Conditions, facts: dict[str, Any]) -> None:
         self.name, self.conditions, self.facts, self.calls = name, conditions, facts, list[int]()
         self.predicts_memory = facts.get("memory", True)
+        areas = (types.SimpleNamespace(space=facts.get("space", "vit_small")),)
+        self.region = types.SimpleNamespace(areas=areas, outside=lambda *shape: list(facts.get("beyond", ())))
 
     def latency(self, genotypes: Any, *, image_size: Any, in_chans: int, classes: int) -> Any:
         self.calls.append(len(genotypes))
@@ -84,7 +86,9 @@ def fake_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[.
         conditions = replace(own, **facts.get("conditions", {}))
         different = differences(asked, conditions) if asked else []
         if different and not force:
-            raise UserError(f"{path}: made under other conditions; {'; '.join(different)}")
+            raise UserError(
+                f"{path}: made under other conditions; {'; '.join(different)}; --force uses it all the same"
+            )
         return FakeProfile(path.stem, conditions, facts)
 
     def make(order: Any, path: Path, report: Any) -> Any:

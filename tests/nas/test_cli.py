@@ -1,9 +1,12 @@
 """The command line as a user meets it: results on stdout, one clear line and exit status 2 for a mistake."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -219,3 +222,57 @@ def test_a_stopped_search_says_how_to_go_on_with_the_same_words(nas, tmp_path, m
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert nas("search", path, "--set", "budget.trials=1", "--resume")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["show", "train", "search"])
+def test_a_folder_where_a_file_belongs_names_one_in_it(nas, tmp_path, command):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "trial-0001.yaml").touch()
+    status, _, err = nas(command, tmp_path, *(["--data", "digits"] if command == "train" else []))
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.endswith(f"a folder, not a file; did you mean {tmp_path / 'configs' / 'trial-0001.yaml'}?\n")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_is_one_line(nas, tmp_path, monkeypatch, code):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", Mock(side_effect=OSError(code, os.strerror(code), "out")))
+    assert nas("sample", "vit_small", "--output", "out") == (2, "", f"nas: out: {os.strerror(code)}\n")
+
+
+def test_a_file_whose_name_is_no_run_folder_says_how_to_give_one(nas, tmp_path):
+    (tmp_path / "my campaign.yaml").write_text("data: {source: digits}")
+    status, _, err = nas("search", tmp_path / "my campaign.yaml", "--dry-run")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--name" in err
+
+
+def test_an_empty_name_is_refused(nas, tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {source: digits}")
+    status, _, err = nas("search", tmp_path / "c.yaml", "--name", "", "--dry-run")
+    assert (status, err) == (2, "nas: --set name: expected a folder name of letters, digits, . _ -, found ''\n")
+
+
+def test_a_dry_run_looks_for_what_is_to_be_resumed(nas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("data: {source: digits}")
+    status, _, err = nas("search", "c.yaml", "--dry-run", "--resume")
+    assert (status, err) == (2, "nas: runs/c: nothing to resume; start it without --resume\n")
+    assert not Path("runs").exists()
+
+
+def test_the_image_size_of_a_campaign_is_its_own(nas, tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {source: digits}")
+    status, _, err = nas("sample", tmp_path / "c.yaml", "--image-size", 64)
+    assert (status, err.partition(" says")[0]) == (2, "nas: --image-size: the campaign")
+
+
+def test_data_of_an_override_are_placed_there_and_those_of_an_option_at_the_option(nas, tmp_path):
+    (tmp_path / "p" / "only").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "p" / "only" / "a.png")
+    (tmp_path / "c.yaml").write_text("data: {source: digits}")
+    _, _, err = nas("search", tmp_path / "c.yaml", "--set", f"data.source={tmp_path / 'p'}", "--dry-run")
+    assert err.startswith(f"nas: --set data.source '{tmp_path / 'p'}': there is one class only")
+    nas("sample", "vit_small", "--image-size", 8, "--output", tmp_path)
+    _, _, err = nas("train", tmp_path / "sample-0000.yaml", "--data", tmp_path / "p")
+    assert err.startswith("nas: --data '")

@@ -325,8 +325,9 @@ def test_an_empty_front_is_said(run):
         select(replace(run, trials=run.trials[3:]), "knee")
 
 
-def test_untrained_trials_are_marked_in_every_file(run):
+def test_untrained_trials_are_said_and_marked_in_every_file(run, capsys):
     paths = export_trials(run, [run.trials[3]], ("config", "torch", "onnx"), run.path / "export")
+    assert capsys.readouterr().err.startswith("warning: trial 3 kept no weights (failed: out of memory")
     assert [p.suffix for p in paths] == [".safetensors", ".yaml", ".py", ".onnx"]
     assert "UNTRAINED" in paths[2].read_text().partition('"""\n')[0]
     assert "UNTRAINED" in read_config(paths[1]).notes[0]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import UserError
-from nas.journal import DiskFullError, Journal, encode, read_journal
+from nas.errors import DiskFullError, UserError
+from nas.journal import Journal, encode, read_journal
 
 
 def written(path: Path, count: int = 3) -> Path:
@@ -86,6 +86,19 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
 
 
 def test_not_a_number_never_enters_the_record(tmp_path):
-    with Journal(tmp_path / "j") as journal, pytest.raises(ValueError):
+    with Journal(written(tmp_path / "j")) as journal, pytest.raises(ValueError):
         journal.append("finished", value=float("nan"))
     assert all(json.loads(line) for line in (tmp_path / "j").read_text().splitlines())
+
+
+def test_a_journal_in_which_nothing_was_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with Journal(tmp_path / "mine" / "runs" / "a" / "j"):
+        assert (tmp_path / "mine" / "runs" / "a" / "j").is_file()
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_one_line(tmp_path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(UserError, match=r"runs: cannot be written \("):
+        Journal(tmp_path / "runs" / "j").__enter__()

@@ -90,6 +90,7 @@ def test_a_dry_run_with_a_profile_that_is_not_made_yet_checks_the_rest(predicted
 REFUSED = [
     ({"conditions": {"threads": 4}}, {}, r"sources.latency_ms.file: .*threads: asked for 1, found 4.*force: true"),
     ({"conditions": {"batch": 8}}, {}, r"sources.latency_ms.file: .*batch: asked for 1, found 8"),
+    ({"conditions": {"threads": 2}}, {}, r"found 2; sources.latency_ms.force: true uses it all the same$"),
     ({"conditions": {"runtime": "compile"}}, {}, r"sources.latency_ms.file: .*runtime: asked for eager, found compile"),
 ]
 
@@ -102,10 +103,23 @@ def test_a_profile_of_other_conditions_is_refused_with_what_differs(predicted, f
     assert not forced.at_hand("latency_ms")
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"beyond": ["image: 8 is beyond 32 to 32"]}, "image: 8 is beyond"),
+        ({"space": "vit_224"}, "space: vit_small is not"),
+    ],
+)
+def test_a_profile_of_other_pictures_or_another_space_is_refused_unless_forced(predicted, facts, words):
+    with pytest.raises(UserError, match=rf"^sources.latency_ms.file: .*made for something else; {words}.*force: true"):
+        prepare(predicted(**facts))
+    assert prepare(predicted(source={"force": True}, **facts)).profiles.at_hand("latency_ms")
+
+
 def test_a_damaged_profile_is_one_line_with_its_place(predicted, tmp_path):
     campaign = predicted()
     (tmp_path / "cpu.json").write_text("{")
-    with pytest.raises(UserError, match=r"^sources.latency_ms.file: .*cpu.json: the file is damaged; "):
+    with pytest.raises(UserError, match=r"^sources.latency_ms.file: .*cpu.json: the file is damaged$"):
         read_profiles(campaign, HERE)
 
 

@@ -22,7 +22,7 @@ from nas.reporting.front import axes_of, draw_front, front_points
 from nas.reporting.importance import ENOUGH, encode, held_out_importance, importance_table
 from nas.reporting.labels import SIDES, PlotArea, along, label_box, overlap, place_labels
 from nas.reporting.mechanisms import draw_mechanisms, draw_stages, mechanism_table, stage_table, uses_table
-from nas.reporting.page import embedded, page
+from nas.reporting.page import embedded, page, state_words
 from nas.reporting.progress import (
     busy_seconds,
     curves_below,
@@ -417,3 +417,21 @@ def test_the_curves_legend_names_only_classes_drawn_in_colour(five: Run) -> None
     table["role"], table["class"] = "other", "hierarchy"
     table.loc[0, ["role", "class"]] = ["front", "baseline"]
     assert '"domain": ["baseline"]' in json.dumps(draw_curves(table))
+
+
+def test_networks_that_a_limit_turned_away_are_not_called_trained(tmp_path: Path) -> None:
+    turned = [trial(n, state="infeasible", error="latency_ms <= 1 is broken: 2") for n in range(1, 10)]
+    run = run_of(tmp_path, trial(0, 0.8), *turned, status="finished")
+    words = "1 trial has ended, 9 turned away untrained by a limit; the budget is the training of 50"
+    assert state_words(run) == f"Finished: {words}."
+    assert "<details><summary>9 of them, one a line</summary>" in html(run)
+    assert "<details open>" in html(replace(run, trials=run.trials[:5]))
+
+
+def test_few_epochs_have_a_tick_each(five: Run) -> None:
+    assert '"values": [1, 2]' in json.dumps(draw_curves(curves_table(five)))
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line(five: Run) -> None:
+    assert "\u00a0%" in html(five)
+    assert not re.search(r'<p class="(reading|absent)">[^<]*\d %', html(five))

@@ -1,7 +1,9 @@
 """A whole search with free trials: budgets, rejections, failures, resume after Ctrl-C and kill -9, Ray."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import warnings
@@ -16,11 +18,13 @@ from free_worker import FreeWorker, formula
 from optuna.storages.journal import JournalFileBackend
 from ray import cloudpickle as ray_cloudpickle
 
-from nas.errors import UserError
-from nas.journal import DiskFullError, Journal
+from nas.errors import DiskFullError, UserError
+from nas.execution.tune import check_answers
+from nas.journal import Journal, encode
 from nas.run import load_run
 from nas.session import search
 from nas.trial import Outcome
+from nas.worker import Worker
 from search_spaces.vit import make_space
 
 
@@ -234,6 +238,45 @@ def test_a_full_disk_stops_cleanly_with_everything_found(make_campaign, tmp_path
     assert len(run_free(make_campaign(8), tmp_path, resume=True).complete()) == 8
 
 
+class OnAFullDisk(FreeWorker):
+    """Cannot write the weights of its third trial."""
+
+    def steps(self, job):
+        return Worker._guarded(self, job)
+
+    def _evaluate(self, job, trace):
+        if job.trial == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        yield from super().steps(job)
+
+
+def test_a_trial_that_a_full_disk_stopped_is_begun_again_and_not_failed(make_campaign, tmp_path):
+    with pytest.raises(DiskFullError, match=r"trial 2: .*No space left on device; make room and resume"):
+        run_free(make_campaign(4), tmp_path, OnAFullDisk)
+    assert len(load_run(tmp_path / "test").complete()) == 2
+    run = run_free(make_campaign(4), tmp_path, resume=True)
+    assert [t.state for t in run.trials] == ["complete"] * 4
+
+
+@pytest.mark.parametrize("record", [b"", encode({"n": 0, "at": 0.0, "event": "journal", "version": 1})])
+def test_a_record_that_ends_before_its_session_is_started_anew(make_campaign, tmp_path, record):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "journal.jsonl").write_bytes(record)
+    with pytest.raises(UserError, match="nothing to resume"):
+        run_free(make_campaign(2), tmp_path, resume=True)
+    assert len(run_free(make_campaign(2), tmp_path).complete()) == 2
+
+
+def test_a_second_search_is_refused_while_the_first_makes_its_profile(make_campaign, tmp_path, monkeypatch):
+    def second(*args, **options):
+        monkeypatch.undo()
+        run_free(make_campaign(2), tmp_path)
+
+    monkeypatch.setattr("nas.session.prepare", second)
+    with pytest.raises(UserError, match="another search is writing this campaign"):
+        run_free(make_campaign(2), tmp_path)
+
+
 @pytest.mark.slow
 def test_ray_runs_trials_and_survives_the_death_of_a_worker(make_campaign, tmp_path):
     for module in (sys.modules[__name__], free_worker):  # the workers cannot import what pytest has imported by path
@@ -245,3 +288,19 @@ def test_ray_runs_trials_and_survives_the_death_of_a_worker(make_campaign, tmp_p
     assert "died" in run.trials[1].error
     assert len(run.complete()) == 5
     assert not (run.path / ".tune").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_at_once():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        check_answers(address)
+    with pytest.raises(UserError, match=f"^execution.address: nothing answers at {address}; start Ray there"):
+        check_answers(address)
+
+
+def test_a_budget_that_is_used_up_is_said(make_campaign, tmp_path, capsys):
+    run_free(make_campaign(2), tmp_path)
+    search(make_campaign(2), runs=tmp_path, resume=True, make_worker=FreeWorker)
+    assert "the budget of 2 trials and" in capsys.readouterr().err.replace("\n", " ")

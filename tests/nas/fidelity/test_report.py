@@ -44,7 +44,7 @@ def test_the_risk_is_stated_and_checked(run):
     assert found.likeliest == (5, 0.1)
     words = fidelity_words(run, fidelity_table(run))
     assert "saved 48 of 140 epochs (34 %), the training of 2.4 whole trials" in words
-    assert "0.42 of 4 belong on the front; the likeliest is trial 5 (10 %)" in words
+    assert "0.42 of 4 that were ever cut short belong on the front; the likeliest is trial 5 (10 %)" in words
     assert "1 of them are on the front, where the forecast had said 0.3" in words
 
 
