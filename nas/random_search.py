@@ -16,9 +16,8 @@ import numpy as np
 from nas.objective import Constraint, Objective, metric_of
 from nas.pareto import hypervolume_history
 from nas.samplers.candidates import Network, Pool
-from nas.samplers.judge import Model, fit, to_learn
+from nas.samplers.judge import Model
 from nas.samplers.process import TUNING_ROWS, tuned
-from nas.trial import Trial
 
 DRAWS, DOUBTS = 200, 5  # searches imagined; sets of hyperparameters that share them
 MOST = 800  # networks drawn at most, and so trials looked at
@@ -55,11 +54,10 @@ class RandomSearches:
 
 
 def random_searches(
-    pool: Pool, objectives: Sequence[Objective], history: Sequence[Trial], reference: np.ndarray, trials: int, seed: int
+    pool: Pool, objectives: Sequence[Objective], models: dict[str, Model], reference: np.ndarray, trials: int, seed: int
 ) -> RandomSearches:
     """Of TIMES the trials where the space has so many networks, each tried once. reference: of the hypervolume."""
     rng = np.random.default_rng((seed, _STREAM))
-    models = {m.name: fit(pool, history, m, seed) for m in to_learn(pool, objectives, history)}
     networks = random_networks(pool, rng, min(TIMES * trials, MOST))
     names = dict.fromkeys([*(o.name for o in objectives), *models])
     drawn = {name: _values(pool, networks, name, models.get(name), rng) for name in names}
@@ -77,13 +75,14 @@ def random_searches(
 def random_networks(pool: Pool, rng: np.random.Generator, count: int) -> list[Network]:
     """As random search would try them: within the limits that are known before a trial, each once.
 
-    Where these are so tight that chance finds too few, the sampler's own pool of networks near them stands in.
+    The random networks of the pool come first. Where limits are so tight that chance finds too few, the pool's networks
+    near them stand in.
     """
-    found: dict[Any, Network] = {}
+    found: dict[Any, Network] = {n.genotype: n for n in pool.feasible(pool.anywhere)}
     for _ in range(ROUNDS):
-        found |= {n.genotype: n for n in pool.random(rng, count)}
         if len(found) >= count:
             break
+        found |= {n.genotype: n for n in pool.random(rng, count)}
     if len(found) < min(count, FEWEST):
         found |= {n.genotype: n for n in pool.feasible([*pool.base, *pool.more])}
     return list(found.values())[:count]
