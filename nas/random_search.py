@@ -75,14 +75,13 @@ def random_searches(
 def random_networks(pool: Pool, rng: np.random.Generator, count: int) -> list[Network]:
     """As random search would try them: within the limits that are known before a trial, each once.
 
-    The random networks of the pool come first. Where limits are so tight that chance finds too few, the pool's networks
-    near them stand in.
+    Where these are so tight that chance finds too few, the sampler's own pool of networks near them stands in.
     """
-    found: dict[Any, Network] = {n.genotype: n for n in pool.feasible(pool.anywhere)}
+    found: dict[Any, Network] = {}
     for _ in range(ROUNDS):
+        found |= {n.genotype: n for n in pool.random(rng, count)}
         if len(found) >= count:
             break
-        found |= {n.genotype: n for n in pool.random(rng, count)}
     if len(found) < min(count, FEWEST):
         found |= {n.genotype: n for n in pool.feasible([*pool.base, *pool.more])}
     return list(found.values())[:count]

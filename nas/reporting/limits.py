@@ -66,7 +66,7 @@ def limits_words(run: Run, table: pd.DataFrame) -> str:
     lost = f" Nothing can be said of {', '.join(missing)}, whose profile is not at hand." if missing else ""
     rows = sorted(table.to_dict("records"), key=lambda r: (["yes", "maybe", "no"].index(r["binds"]), -r["gain"]))
     head = _verdict(rows)
-    tail = "Gains are expected by the sampler's model of the trials, with 90 % intervals; nothing was trained for them."
+    tail = "Gains are those of the sampler's model of the trials, with 90 % intervals; nothing was trained for them."
     return " ".join([head, *(_limit_words(run, r) for r in rows), tail]) + lost
 
 
@@ -89,8 +89,8 @@ def _limit_words(run: Run, row: dict[Any, Any]) -> str:
         return words + "nothing was found that only this limit excludes."
     gains = []
     if name not in run.campaign.objectives:
-        gains.append(f"the hypervolume gains {_range(row, 'gain', '%')}")
-    gains.append(f"the best accuracy gains {_range(row, 'accuracy', 'points')}")
+        gains.append(f"the hypervolume is expected to gain {_range(row, 'gain', '%')}")
+    gains.append(f"the best accuracy is expected to gain {_range(row, 'accuracy', 'points')}")
     few = f", judged by {row['networks']} networks only" if row["networks"] < FEW else ""
     return f"{words}{' and '.join(gains)}{few}."
 
