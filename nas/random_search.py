@@ -16,9 +16,8 @@ import numpy as np
 from nas.objective import Constraint, Objective, metric_of
 from nas.pareto import hypervolume_history
 from nas.samplers.candidates import Network, Pool
-from nas.samplers.judge import Model, fit, to_learn
+from nas.samplers.judge import Model
 from nas.samplers.process import TUNING_ROWS, tuned
-from nas.trial import Trial
 
 DRAWS, DOUBTS = 200, 5  # searches imagined; sets of hyperparameters that share them
 MOST = 800  # networks drawn at most, and so trials looked at
@@ -55,11 +54,10 @@ class RandomSearches:
 
 
 def random_searches(
-    pool: Pool, objectives: Sequence[Objective], history: Sequence[Trial], reference: np.ndarray, trials: int, seed: int
+    pool: Pool, objectives: Sequence[Objective], models: dict[str, Model], reference: np.ndarray, trials: int, seed: int
 ) -> RandomSearches:
     """Of TIMES the trials where the space has so many networks, each tried once. reference: of the hypervolume."""
     rng = np.random.default_rng((seed, _STREAM))
-    models = {m.name: fit(pool, history, m, seed) for m in to_learn(pool, objectives, history)}
     networks = random_networks(pool, rng, min(TIMES * trials, MOST))
     names = dict.fromkeys([*(o.name for o in objectives), *models])
     drawn = {name: _values(pool, networks, name, models.get(name), rng) for name in names}

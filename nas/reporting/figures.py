@@ -24,6 +24,7 @@ from nas.reporting import (
     winners,
 )
 from nas.reporting.extent import below_words, outside_words
+from nas.reporting.surrogate import Surrogate
 from nas.reporting.theme import name_of, noun_of
 from nas.run import Run
 
@@ -41,10 +42,11 @@ class Figure:
 
 
 def figures(run: Run) -> list[Figure]:
+    surrogate = Surrogate(run)
     return [
         *front_figures(run), *device_figures(run), *prediction_figures(run), *progress_figures(run),
-         random_search_figure(run), stopping_figure(run), calibration_figure(run), limits_figure(run),
-         proposed_figure(run), *mechanism_figures(run), winners_figure(run),
+         random_search_figure(run, surrogate), stopping_figure(run), calibration_figure(run),
+         limits_figure(run, surrogate), proposed_figure(run), *mechanism_figures(run), winners_figure(run),
          importance_figure(run), curves_figure(run), *fidelity_figures(run),
         *score_figures(run),
         phases_figure(run),
@@ -161,8 +163,8 @@ def progress_figures(run: Run) -> list[Figure]:
     ]  # fmt: skip
 
 
-def random_search_figure(run: Run) -> Figure:
-    found = random_search.compare(run)
+def random_search_figure(run: Run, surrogate: Surrogate) -> Figure:
+    found = random_search.compare(run, surrogate)
     title = "This campaign beside random search"
     if isinstance(found, str):
         return Figure(name="random-search", section="search", title=title, reading=found)
@@ -189,9 +191,9 @@ def stopping_figure(run: Run) -> Figure:
     return absent if table.empty else replace(absent, table=table, spec=stopping.draw_stopping(run))
 
 
-def limits_figure(run: Run) -> Figure:
+def limits_figure(run: Run, surrogate: Surrogate) -> Figure:
     """Words and a table: there is nothing to draw in a handful of shares."""
-    table = limits.limits_table(run)
+    table = limits.limits_table(run, surrogate)
     return Figure(name="limits", section="search", title="The binding limit", reading=limits.limits_words(run, table),
                   table=None if table.empty else table)  # fmt: skip
 

@@ -10,7 +10,7 @@ import pandas as pd
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
 from nas.random_search import DRAWS, LOW, RandomSearches, random_searches
-from nas.reporting.pool import pool_of
+from nas.reporting.surrogate import Surrogate
 from nas.reporting.theme import ACCENT, QUIET, finish, legend, noun_of, percent, rows
 from nas.run import Run
 from nas.trial import Trial
@@ -33,20 +33,19 @@ class Comparison:
         return int(self.spent[-1] + 1e-9)
 
 
-def compare(run: Run) -> Comparison | str:
+def compare(run: Run, surrogate: Surrogate) -> Comparison | str:
     """With random search of as many trainings; or why that cannot be said."""
     done, objectives = run.complete(), run.campaign.objective_list
     if run.campaign.sampler.name == "random":
         return "This campaign is a random search itself, so there is nothing to compare it with."
     if len(done) < ENOUGH:
         return f"What random search would have reached needs {ENOUGH} complete trials; this campaign has {len(done)}."
-    pool = pool_of(run)
-    known = [t for t in run.searched() if pool is not None and t.state != "running" and pool.encoding.knows(t.code)]
+    pool, known = surrogate.pool, surrogate.history
     if pool is None or sum(t.state == "complete" for t in known) < ENOUGH:
         return "What random search would have reached cannot be said: the campaign's space cannot be made here again."
     reference = reference_point(losses([t.values for t in done], objectives))
     spent, own = _own_course(run, reference)
-    searches = random_searches(pool, objectives, known, reference, max(1, int(spent[-1])), run.campaign.seed)
+    searches = random_searches(pool, objectives, surrogate.models, reference, max(1, int(spent[-1])), pool.seed)
     return Comparison(spent=spent, own=own, searches=searches)
 
 

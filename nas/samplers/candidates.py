@@ -63,7 +63,9 @@ class Pool:
         self.encoding = Encoding(space)
         self._children: dict[Any, list[Network]] = {}
         self._tried: dict[tuple[tuple[str, Any], ...], Network] = {}
-        self.base = self._random(np.random.default_rng((seed, BASE)), BASE)
+        rng = np.random.default_rng((seed, BASE))
+        self._first = self._drawn(rng, BASE)
+        self.base = self._within(self._first, rng)
         self.names = sorted(self.base[0].costs)
         self.groups = self.encoding.groups(len(self.names))
         self.scale = Scale(np.stack([n.row for n in self.base]), self.groups)
@@ -72,7 +74,18 @@ class Pool:
     def more(self) -> list[Network]:
         """Further random networks, not in `base`."""
         have = {n.genotype for n in self.base}
-        return [n for n in self._random(np.random.default_rng((self.seed, MORE)), MORE) if n.genotype not in have]
+        return [n for n in self._within(*self._further) if n.genotype not in have]
+
+    @cached_property
+    def anywhere(self) -> list[Network]:
+        """Random networks as the space has them, within the constraints or not, each once."""
+        return list({n.genotype: n for n in [*self._first, *self._further[0]]}.values())
+
+    @cached_property
+    def _further(self) -> tuple[list[Network], np.random.Generator]:
+        """What `more` comes from, and the generator as it then is."""
+        rng = np.random.default_rng((self.seed, MORE))
+        return self._drawn(rng, MORE), rng
 
     @cached_property
     def published(self) -> list[Network]:
@@ -109,7 +122,7 @@ class Pool:
         return list({n.genotype: n for n in networks if not self._excess(n)}.values())
 
     def random(self, rng: np.random.Generator, count: int) -> list[Network]:
-        return self.feasible(self.networks(self.space.sample(rng) for _ in range(count)))
+        return self.feasible(self._drawn(rng, count))
 
     def mutants(self, parents: Sequence[Network], rng: np.random.Generator, each: int) -> list[Network]:
         return self.networks(self.space.mutate(parent.code, rng) for parent in parents for _ in range(each))
@@ -132,9 +145,12 @@ class Pool:
             code = self.space.crossover(parents[a].code, parents[b].code, rng)
             yield self.space.mutate(code, rng) if i % 2 else code
 
-    def _random(self, rng: np.random.Generator, count: int) -> list[Network]:
-        """Random networks within the constraints; where these are rare, mutants of the nearest, nearest first."""
-        drawn = self.networks(self.space.sample(rng) for _ in range(count))
+    def _drawn(self, rng: np.random.Generator, count: int) -> list[Network]:
+        return self.networks(self.space.sample(rng) for _ in range(count))
+
+    def _within(self, drawn: list[Network], rng: np.random.Generator) -> list[Network]:
+        """Those that keep to the constraints, each once; where few do, mutants of the nearest, nearest first."""
+        count = len(drawn)
         for _ in range(TRIES):
             good = self.feasible(drawn)
             if 2 * len(good) >= count or not any(map(self._excess, drawn)):

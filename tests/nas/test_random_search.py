@@ -11,7 +11,7 @@ from nas.objective import Constraint, Objective
 from nas.random_search import RandomSearches, random_searches
 from nas.samplers.base import Knowledge
 from nas.samplers.candidates import Pool
-from nas.samplers.judge import Model
+from nas.samplers.judge import Model, to_learn
 from nas.samplers.observations import observations
 from nas.samplers.process import Process
 from nas.trial import Trial
@@ -52,7 +52,7 @@ def trial(size):
                  code={"size": size}, values=values)  # fmt: skip
 
 
-def certain(pool, history, metric, seed):
+def certain(pool, history, metric):
     """The model, with hyperparameters that leave no doubt about what was seen."""
     seen, quiet = observations(history, metric), np.array([0.0, 0.0, 1.0, -25.0])
     theta = np.concatenate([quiet, np.ones(pool.groups.max() + 1)])
@@ -63,13 +63,14 @@ def certain(pool, history, metric, seed):
 @pytest.fixture
 def searches(monkeypatch):
     """Of the twelve networks, all of which were seen; limits as in a campaign."""
-    monkeypatch.setattr(random_search_module, "fit", certain)
     monkeypatch.setattr(random_search_module, "_doubted", lambda model, rng: model)
 
     def run(*limits, trials=SIZES):
         knowledge = Knowledge(costs=lambda network: {"params_m": 1.0}, constraints=limits)
         history = [trial(size) for size in range(SIZES)]
-        return random_searches(Pool(Line(), knowledge, 0), (ACCURACY, PARAMS), history, REFERENCE, trials, 0)
+        pool = Pool(Line(), knowledge, 0)
+        models = {m.name: certain(pool, history, m) for m in to_learn(pool, (ACCURACY, PARAMS), history)}
+        return random_searches(pool, (ACCURACY, PARAMS), models, REFERENCE, trials, 0)
 
     return run
 

@@ -7,17 +7,20 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
 
 from evaluators.cost import cost_metrics
 from nas.campaign import Campaign
 from nas.genotype import Atom, Genotype, Stage
+from nas.limits import Gain, binding, relaxed, volume_gain
 from nas.objective import Constraint
 from nas.reporting.figures import figures
-from nas.reporting.limits import limits_table, limits_words, relaxed
+from nas.reporting.limits import limits_table, limits_words
 from nas.reporting.page import page
 from nas.reporting.proposed import proposed_table, proposed_words
 from nas.reporting.stopping import advice, stopping_table, stopping_words
+from nas.reporting.surrogate import Surrogate
 from nas.reporting.winners import band_edges, draw_winners, true_accuracies, winners_table, winners_words
 from nas.run import Rejection, Run
 from nas.trial import Trial
@@ -135,9 +138,27 @@ def test_true_accuracies_are_pulled_to_their_band_as_empirical_bayes_says() -> N
     assert ((drawn.mean(axis=0) - truth) ** 2).mean() < ((found - truth) ** 2).mean()
 
 
+def table_of(run: Run) -> pd.DataFrame:
+    return limits_table(run, Surrogate(run))
+
+
 def test_bounds_give_by_a_tenth_on_their_open_side() -> None:
     assert relaxed(Constraint.parse("params_m", "<= 2")).bound == pytest.approx(2.2)
     assert relaxed(Constraint.parse("params_m", ">= 2")).bound == pytest.approx(1.8)
+
+
+def test_a_limit_binds_or_not_only_where_the_whole_interval_says_so() -> None:
+    intervals = {"yes": (0.002, 0.02), "maybe": (0.0, 0.02), "no": (0.0, 0.0005)}
+    assert {word: binding(Gain(mean=0.01, low=a, high=b)) for word, (a, b) in intervals.items()} == {
+        word: word for word in intervals
+    }
+
+
+def test_more_networks_raise_the_hypervolume_as_counted_by_hand() -> None:
+    within, reference = np.array([[1.0, 1.0], [1.5, 1.5]]), np.array([2.0, 3.0])  # a rectangle of 1 by 2
+    assert volume_gain(within, np.array([[0.5, 2.0]]), reference) == pytest.approx(0.5 / 2)
+    assert volume_gain(within, np.array([[1.2, 1.2]]), reference) == pytest.approx(0)
+    assert volume_gain(within, np.empty((0, 2)), reference) == pytest.approx(0)
 
 
 @pytest.fixture(scope="module")
@@ -159,23 +180,35 @@ def test_the_limit_that_holds_accuracy_back_binds_and_no_other(make_campaign: Ma
     limits = {"params_m": "<= 0.2", "memory_mb": "<= 500"}
     run = run_of(make_campaign, *sampled, constraints=limits)
     run = replace(run, environment={"data": DATA | {"validation": 10**6}})  # the made-up accuracies are exact
-    table = limits_table(run).set_index("metric")
+    table = table_of(run).set_index("metric")
     assert table["binds"].to_dict() == {"params_m": "yes", "memory_mb": "no"}
     assert 0.002 < table.loc["params_m", "accuracy"] < 1.5 * 0.02 + 0.01, table  # a tenth of 0.2 M is 3 points at most
     assert not table.loc["memory_mb", ["breaking", "alone", "networks", "gain_high"]].any()
     assert table.loc["params_m", "alone"] == table.loc["params_m", "breaking"] > 0
-    assert limits_words(run, limits_table(run)).startswith("The limit on parameters binds. params_m <= 0.2:")
+    assert limits_words(run, table_of(run)).startswith("The limit on parameters binds. params_m <= 0.2:")
+
+
+def test_a_limit_on_a_cost_that_only_trials_tell_is_judged_as_well(make_campaign: Make, sampled: list[Trial]) -> None:
+    slower = [replace(t, values=t.values | {"latency_ms": 1 + 5 * t.values["params_m"]}) for t in sampled]
+    run = run_of(make_campaign, *slower, constraints={"latency_ms": "<= 2", "accuracy": ">= 0.5"})
+    run = replace(run, environment={"data": DATA | {"validation": 10**6}})
+    table = table_of(run).set_index("metric")
+    assert list(table.index) == ["latency_ms"]  # no cost is limited besides
+    row = table.loc["latency_ms"]
+    assert (row["learnt"], row["binds"]) == (True, "maybe")  # trials within it tell little of what is beyond
+    assert 0 < row["breaking"] < 1
+    assert row["accuracy_high"] > 0.005
 
 
 def test_limits_are_the_same_whenever_they_are_asked_for(make_campaign: Make, sampled: list[Trial]) -> None:
     run = run_of(make_campaign, *sampled[:14], constraints={"params_m": "<= 0.2"})
-    assert limits_table(run).equals(limits_table(run))
+    assert table_of(run).equals(table_of(run))
 
 
 def test_without_limits_trials_or_a_space_the_words_say_so(make_campaign: Make, sampled: list[Trial]) -> None:
     free, few = run_of(make_campaign, *sampled), run_of(make_campaign, trial(0, 0.8), constraints={"params_m": "<= 1"})
     lost = run_of(make_campaign, *(replace(t, code={"gone": 1}) for t in sampled), constraints={"params_m": "<= 1"})
-    words = [limits_words(run, limits_table(run)) for run in (free, few, lost)]
+    words = [limits_words(run, table_of(run)) for run in (free, few, lost)]
     assert "no limit binds" in words[0]
     assert "from 12 complete trials on" in words[1]
     assert "not at hand" in words[2]
