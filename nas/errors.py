@@ -4,18 +4,9 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-REFUSALS = frozenset(
-    (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ENAMETOOLONG,
-    )
-)  # of a file system: a full disk, a read-only one, a file where a folder should be
+# of a file system: a full disk, a read-only one, a file where a folder should be
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+REFUSALS |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
 class DiskFullError(Exception):
