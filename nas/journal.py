@@ -58,7 +58,7 @@ class Journal:
         self._file.close()
 
     def append(self, event: str, **payload: Any) -> Event:
-        """Write one event and sync it. Raises DiskFullError with the file left as it was before."""
+        """Write one event and sync it. Raises DiskFullError; whatever is raised leaves the file as it was before."""
         body = {"n": len(self.events), "at": round(time.time(), 3), "event": event, **_jsonable(payload)}
         line = encode(body)
         start = os.fstat(self._file.fileno()).st_size
@@ -66,20 +66,23 @@ class Journal:
             self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            self._recover(start)
+            self.events.append(body)
+        except BaseException as error:  # Ctrl-C too: a line that is written and not counted would damage the record
+            self._recover(start, body["n"])
+            if not isinstance(error, OSError):
+                raise
             raise DiskFullError(
                 f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe"
             ) from error
-        self.events.append(body)
         return body
 
-    def _recover(self, size: int) -> None:
-        """Drop what was half written and buffered, so that the record ends with a whole line."""
-        os.ftruncate(self._file.fileno(), size)
+    def _recover(self, size: int, count: int) -> None:
+        """Drop what was half written, buffered or counted, so that the record ends with a whole line."""
+        del self.events[count:]
         descriptor = os.dup(self._file.fileno())
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._file.close()  # writes what is buffered, so the file is cut afterwards
+        os.ftruncate(descriptor, size)
         self._file = os.fdopen(descriptor, "ab")
 
 
