@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.campaign import Campaign, refused_changes
 from nas.errors import UserError
+from nas.journal import read_journal
 from nas.run import load_run
 from search_spaces.space import Space
 
@@ -17,11 +18,16 @@ DIGITS = 6  # hexadecimal ones that stand for the choices of a dimension
 
 def check_folder(folder: Path, resume: bool) -> None:
     """Nothing is overwritten, and nothing that is not there gone on with. Raises UserError."""
-    exists = (folder / "journal.jsonl").exists()
-    if exists and not resume:
+    begun = _begun(folder / "journal.jsonl")
+    if begun and not resume:
         raise UserError(f"{folder}: holds a campaign already; go on with --resume, or choose another --name")
-    if resume and not exists:
+    if resume and not begun:
         raise UserError(f"{folder}: nothing to resume; start it without --resume")
+
+
+def _begun(record: Path) -> bool:
+    """Not where a search was stopped before it wrote what it searches: nothing is lost there, nothing can go on."""
+    return record.exists() and any(event["event"] == "session" for event in read_journal(record))
 
 
 def check_campaign(folder: Path, campaign: Campaign) -> None:

@@ -207,6 +207,15 @@ def test_a_folder_that_holds_a_campaign_is_not_overwritten(make_campaign, tmp_pa
         run_free(make_campaign(2, name="other"), tmp_path, resume=True)
 
 
+def test_a_search_that_was_stopped_before_it_began_is_started_again(make_campaign, tmp_path):
+    (tmp_path / "test").mkdir()
+    with Journal(tmp_path / "test" / "journal.jsonl") as journal:
+        assert [e["event"] for e in journal.events] == ["journal"]
+    with pytest.raises(UserError, match="nothing to resume; start it without --resume"):
+        run_free(make_campaign(2), tmp_path, resume=True)
+    assert len(run_free(make_campaign(2), tmp_path).complete()) == 2
+
+
 def test_an_exhausted_space_ends_well(make_campaign, tmp_path):
     space = make_space("vit_small", image_size=8, in_chans=1, classes=10)
     fixed = {d.name: d.choices[0] for d in space.dimensions if d.name not in ("plain.depth", "plain.width")}
