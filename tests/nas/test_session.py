@@ -17,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from ray import cloudpickle as ray_cloudpickle
 
 from nas.errors import UserError
+from nas.execution.tune import cores
 from nas.journal import DiskFullError, Journal
 from nas.run import load_run
 from nas.session import search
@@ -241,6 +242,11 @@ def test_a_full_disk_stops_cleanly_with_everything_found(make_campaign, tmp_path
     monkeypatch.undo()
     assert len(load_run(tmp_path / "test").complete()) == 3
     assert len(run_free(make_campaign(8), tmp_path, resume=True).complete()) == 8
+
+
+@pytest.mark.parametrize(("workers", "cpus"), [(1, 1.0), (1, 1.4), (1, 2.5), (3, 1.5), (4, 0.5), (2, 0.0)])
+def test_ray_has_the_cores_that_all_workers_ask_for_together(workers, cpus):
+    assert workers * max(cpus, 1.0) <= cores(workers, cpus) < workers * max(cpus, 1.0) + 1
 
 
 @pytest.mark.slow
