@@ -42,10 +42,10 @@ class Loop:
         self.history: History = replay(journal.events)
         self.exhausted: str | None = None
         self._again = deque(self.history.running())
+        self._unjudged = deque(self.history.unjudged())
         known = {t.name for t in self.history.trials.values() if t.kind == "reference"}
         self._references = deque(r for r in references if r[0] not in known)
         self.rule = rule_of(campaign)
-        self._onward = deque[int]()  # trials that the rule lets go on at once
         self._checks: deque[int] | None = None  # trials to finish in the end; None before the end
         self._begun = time.monotonic()
         self._before = self.history.seconds
@@ -54,6 +54,8 @@ class Loop:
     # -- what an executor asks ------------------------------------------------------------------------------------
 
     def next_job(self) -> Job | None:
+        while self._unjudged:
+            self._judge(self._unjudged.popleft())
         if self._again:
             trial = self._again.popleft()
             self.record("restarted", trial=trial.number)
@@ -62,8 +64,9 @@ class Loop:
             return self._resume(self._checks.popleft()) if self._checks else None
         if self.out_of_budget():
             return None
-        if self._onward:
-            return self._resume(self._onward.popleft())
+        onward = next((n for n, decision in self.history.decisions.items() if decision == "continue"), None)
+        if onward is not None:
+            return self._resume(onward)
         if self._references:
             name, genotype, known = self._references.popleft()
             return self._start("reference", name, genotype, genotype.hash(), {}, known)
@@ -235,9 +238,7 @@ class Loop:
         decision = self.rule.decide(trials, trial)
         chance = self.rule.chances(trials, [trial]).get(trial.number)
         self.record("judged", trial=trial.number, decision=decision, chance=chance)
-        if decision == "continue":
-            self._onward.append(trial.number)
-        else:
+        if decision != "continue":
             self._tell("paused", self.history.trials[trial.number])
 
     def _resume(self, number: int) -> Job:
