@@ -21,6 +21,7 @@ class History:
     test_accuracy: dict[int, float] = field(default_factory=dict)
     chances: dict[int, float] = field(default_factory=dict)  # trial -> of ending on the front, said at its last rung
     decisions: dict[int, str] = field(default_factory=dict)  # trial that waits at a rung -> what the rule said there
+    assessed: set[int] = field(default_factory=set)  # trials cut short when the rule was last asked about all of them
     checked: set[int] = field(default_factory=set)  # trials cut short that are finished to check these chances
     campaign: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class History:
     def _on_assessed(self, event: Event) -> None:
         self.chances |= {int(number): chance for number, chance in event["chances"].items()}
         self.checked |= set(event["checked"])
+        self.assessed = set(event.get("cut", ()))  # absent in earlier records
 
     def _on_remeasured(self, event: Event) -> None:
         """A measurement beside the other contenders; all of one device are taken together."""

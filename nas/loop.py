@@ -141,7 +141,7 @@ class Loop:
 
     def _reserved(self) -> float:
         """Schedules that the check would take now."""
-        return sum(1 - self._share(self.history.trials[n]) for n in self._drawn())
+        return sum(1 - self._share(self.history.trials[n]) for n in self._to_finish())
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -216,21 +216,28 @@ class Loop:
         What the rule expects of every trial that was cut short is recorded before any of them is finished.
         """
         trials = list(self.history.trials.values())
-        cut, self._checks = cut_short(trials), deque(self._drawn())
-        if cut:
+        cut, self._checks = cut_short(trials), deque(self._to_finish())
+        if cut and not self._assessed(cut):
             chances = self.rule.chances(trials, cut)
-            self.record("assessed", chances=chances, checked=list(self._checks))
+            self.record("assessed", chances=chances, checked=list(self._checks), cut=[t.number for t in cut])
         for trial in cut:
             if trial.state == "stopped" and trial.number not in self._checks and trial.training_state:
                 (self.folder / trial.training_state).unlink(missing_ok=True)
         return len(self._checks)
 
+    def _assessed(self, cut: list[Trial]) -> bool:
+        """Whether a search that was stopped in the middle of this did so: asked again, the rule knows some answers."""
+        asked = self._drawn()
+        begun = bool(asked) and self.history.checked.issuperset(asked)
+        return begun and self.history.assessed.issuperset(t.number for t in cut)
+
     def _drawn(self) -> list[int]:
-        """Trials that were cut short and are to be finished."""
+        """Trials that were cut short and are to be finished in the end, or have been."""
         cut = {t.number for t in cut_short(list(self.history.trials.values()))}
-        return [
-            n for n in drawn(cut | self.history.checked, self.campaign.fidelity.check, self.campaign.seed) if n in cut
-        ]
+        return drawn(cut | self.history.checked, self.campaign.fidelity.check, self.campaign.seed)
+
+    def _to_finish(self) -> list[int]:
+        return [n for n in self._drawn() if self.history.trials[n].state in ("paused", "stopped")]
 
     def _judge(self, trial: Trial) -> None:
         """At a rung. The chance is recorded with whatever decision the rule takes, since the report states it."""

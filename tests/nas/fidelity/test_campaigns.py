@@ -161,6 +161,16 @@ def test_a_kill_before_the_rule_spoke_leaves_it_its_word(campaign_of, tmp_path):
     assert resumed.chances == whole.chances
 
 
+def test_a_kill_in_the_middle_of_the_check_leaves_what_was_expected_before_it(campaign_of, tmp_path):
+    rule = HALVING | {"check": 0.3}
+    whole = run_curves(campaign_of(rule, 20), tmp_path)
+    events = [e["event"] for e in read_journal(whole.path / "journal.jsonl")]
+    cut_record(whole, len(events) - 1 - events[::-1].index("resumed"))
+    resumed = run_curves(campaign_of(rule, 20), tmp_path, resume=True)
+    assert (resumed.chances, resumed.checked) == (whole.chances, whole.checked)
+    assert risk(resumed) == risk(whole)
+
+
 def test_what_the_rule_let_go_on_goes_on_after_a_kill(campaign_of, tmp_path, monkeypatch):
     run = run_curves(campaign_of(HALVING), tmp_path)
     events = read_journal(run.path / "journal.jsonl")
