@@ -33,6 +33,7 @@ class Journal:
         self.path = path
         self.repaired: str | None = None
         self.events: list[Event] = []
+        self._count = 0
 
     def __enter__(self) -> Self:
         self._file = self.path.open("ab")
@@ -48,6 +49,7 @@ class Journal:
             self.repaired = (
                 f"{self.path}: the last line was torn by a crash; cut off {torn} bytes, nothing finished was lost"
             )
+        self._count = len(self.events)
         if not self.events:
             self.append("journal", version=VERSION)
         return self
@@ -59,14 +61,14 @@ class Journal:
 
     def append(self, event: str, **payload: Any) -> Event:
         """Write one event and sync it. Raises DiskFullError; whatever is raised leaves the file as it was before."""
-        body = {"n": len(self.events), "at": round(time.time(), 3), "event": event, **_jsonable(payload)}
+        body = {"n": self._count, "at": round(time.time(), 3), "event": event, **_jsonable(payload)}
         line = encode(body)
         start = os.fstat(self._file.fileno()).st_size
         try:
             self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
-            self.events.append(body)
+            self._count += 1
         except BaseException as error:  # Ctrl-C too: a line that is written and not counted would damage the record
             self._recover(start, body["n"])
             if not isinstance(error, OSError):
@@ -78,7 +80,7 @@ class Journal:
 
     def _recover(self, size: int, count: int) -> None:
         """Drop what was half written, buffered or counted, so that the record ends with a whole line."""
-        del self.events[count:]
+        self._count = count
         descriptor = os.dup(self._file.fileno())
         with contextlib.suppress(OSError):
             self._file.close()  # writes what is buffered, so the file is cut afterwards

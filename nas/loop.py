@@ -13,7 +13,7 @@ from nas.fidelity.base import cut_short
 from nas.fidelity.risk import drawn
 from nas.genotype import Genotype
 from nas.history import History, replay
-from nas.journal import Journal
+from nas.journal import Journal, read_journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
@@ -39,7 +39,7 @@ class Loop:
     ) -> None:
         self.campaign, self.folder, self.journal, self.proposer = campaign, folder, journal, proposer
         self.device, self.listeners = device, listeners
-        self.history: History = replay(journal.events)
+        self.history: History = replay(read_journal(journal.path))
         self.exhausted: str | None = None
         self._again = deque(self.history.running())
         self._unjudged = deque(self.history.unjudged())

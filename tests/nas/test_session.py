@@ -210,8 +210,8 @@ def test_a_folder_that_holds_a_campaign_is_not_overwritten(make_campaign, tmp_pa
 
 def test_a_search_that_was_stopped_before_it_began_is_started_again(make_campaign, tmp_path):
     (tmp_path / "test").mkdir()
-    with Journal(tmp_path / "test" / "journal.jsonl") as journal:
-        assert [e["event"] for e in journal.events] == ["journal"]
+    with Journal(tmp_path / "test" / "journal.jsonl"):
+        pass
     with pytest.raises(UserError, match="nothing to resume; start it without --resume"):
         run_free(make_campaign(2), tmp_path, resume=True)
     assert len(run_free(make_campaign(2), tmp_path).complete()) == 2
