@@ -103,8 +103,16 @@ class Loop:
         self._tell("finished", self.history.trials[job.trial])
 
     def waiting(self) -> bool:
-        """A trial on its way to a rung may go on from there when the space has no new ones."""
-        return self._checks is None and not self.out_of_budget() and any(map(self._until, self.history.running()))
+        """A trial on its way to a rung may go on from there; one that a limit turns away gives its place to another."""
+        running = [t for t in self.history.running() if t.kind == "search"]
+        if self._checks is not None or not running:
+            return False
+        if self.out_of_budget():
+            return self.elapsed() < 60 * self.campaign.budget.minutes and self._measures_limits()
+        return any(map(self._until, running))
+
+    def _measures_limits(self) -> bool:
+        return any(c.metric in self.campaign.measured() for c in self.campaign.constraint_list)
 
     # -- budget ---------------------------------------------------------------------------------------------------
 

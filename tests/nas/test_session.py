@@ -19,8 +19,9 @@ from ray import cloudpickle as ray_cloudpickle
 from nas.errors import UserError
 from nas.execution.tune import cores
 from nas.journal import DiskFullError, Journal
+from nas.loop import Loop
 from nas.run import load_run
-from nas.session import search
+from nas.session import prepare, search
 from nas.trial import Outcome
 from search_spaces.vit import make_space
 
@@ -242,6 +243,34 @@ def test_a_full_disk_stops_cleanly_with_everything_found(make_campaign, tmp_path
     monkeypatch.undo()
     assert len(load_run(tmp_path / "test").complete()) == 3
     assert len(run_free(make_campaign(8), tmp_path, resume=True).complete()) == 8
+
+
+@pytest.fixture
+def loop_of(make_campaign, tmp_path):
+    """A loop with nobody to run its jobs."""
+    with Journal(tmp_path / "journal.jsonl") as journal:
+
+        def make(**sections):
+            campaign = make_campaign(1, objectives=["accuracy", "latency_ms"], **sections)
+            return Loop(campaign, tmp_path, journal, prepare(campaign).proposer, [], "cpu")
+
+        yield make
+
+
+def test_a_trial_that_a_limit_turns_away_gives_its_place_to_another(loop_of):
+    """Whoever runs several at once must wait for it; a serial search looks again by itself."""
+    loop = loop_of(constraints={"latency_ms": "<= 1"})
+    job = loop.next_job()
+    assert (loop.next_job(), loop.waiting()) == (None, True)
+    loop.finished(job, Outcome(state="infeasible", values={"latency_ms": 2.0}, error="latency_ms <= 1 is broken: 2"))
+    assert not loop.waiting()
+    assert loop.next_job().trial == 1
+
+
+def test_nobody_waits_for_a_trial_that_uses_up_the_budget(loop_of):
+    loop = loop_of()
+    assert loop.next_job()
+    assert (loop.next_job(), loop.waiting()) == (None, False)
 
 
 @pytest.mark.parametrize(("workers", "cpus"), [(1, 1.0), (1, 1.4), (1, 2.5), (3, 1.5), (4, 0.5), (2, 0.0)])
