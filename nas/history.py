@@ -20,6 +20,8 @@ class History:
     reference_ms: dict[str, float | None] = field(default_factory=dict)  # device -> the first session's reference
     test_accuracy: dict[int, float] = field(default_factory=dict)
     chances: dict[int, float] = field(default_factory=dict)  # trial -> of ending on the front, said at its last rung
+    decisions: dict[int, str] = field(default_factory=dict)  # trial that waits at a rung -> what the rule said there
+    assessed: set[int] = field(default_factory=set)  # trials cut short when the rule was last asked about all of them
     checked: set[int] = field(default_factory=set)  # trials cut short that are finished to check these chances
     campaign: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class History:
 
     def _on_judged(self, event: Event) -> None:
         number = event["trial"]
+        self.decisions[number] = event["decision"]
         if event["chance"] is not None:
             self.chances[number] = event["chance"]
         if event["decision"] == "stop":
@@ -96,12 +99,14 @@ class History:
 
     def _on_resumed(self, event: Event) -> None:
         """anew: from the first epoch, since the state of the training is gone."""
+        self.decisions.pop(event["trial"], None)
         trial = replace(self.trials[event["trial"]], state="running", finished=None)
         self.trials[event["trial"]] = replace(trial, curve=(), training_state=None) if event["anew"] else trial
 
     def _on_assessed(self, event: Event) -> None:
         self.chances |= {int(number): chance for number, chance in event["chances"].items()}
         self.checked |= set(event["checked"])
+        self.assessed = set(event.get("cut", ()))  # absent in earlier records
 
     def _on_remeasured(self, event: Event) -> None:
         """A measurement beside the other contenders; all of one device are taken together."""
@@ -141,6 +146,10 @@ class History:
 
     def running(self) -> list[Trial]:
         return [t for t in self.trials.values() if t.state == "running"]
+
+    def unjudged(self) -> list[Trial]:
+        """Trials that reached a rung when the search was killed, before the rule could say what becomes of them."""
+        return [t for t in self.trials.values() if t.state == "paused" and t.number not in self.decisions]
 
 
 def _with_device(event: Event) -> Event:

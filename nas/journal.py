@@ -32,6 +32,7 @@ class Journal:
         self.path = path
         self.repaired: str | None = None
         self.events: list[Event] = []
+        self._count = 0
 
     def __enter__(self) -> Self:
         self._made = [folder for folder in self.path.parents if not folder.exists()]  # the innermost first
@@ -52,6 +53,7 @@ class Journal:
             self.repaired = (
                 f"{self.path}: the last line was torn by a crash; cut off {torn} bytes, nothing finished was lost"
             )
+        self._count = len(self.events)
         if not self.events:
             self.append("journal", version=VERSION)
         return self
@@ -67,29 +69,32 @@ class Journal:
         self._file.close()
 
     def append(self, event: str, **payload: Any) -> Event:
-        """Write one event and sync it. Raises DiskFullError with the file left as it was before."""
-        body = {"n": len(self.events), "at": round(time.time(), 3), "event": event, **_jsonable(payload)}
+        """Write one event and sync it. Raises DiskFullError; whatever is raised leaves the file as it was before."""
+        body = {"n": self._count, "at": round(time.time(), 3), "event": event, **_jsonable(payload)}
         line = encode(body)
         start = os.fstat(self._file.fileno()).st_size
         try:
             self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            self._recover(start)
+            self._count += 1
+        except BaseException as error:  # Ctrl-C too: a line that is written and not counted would damage the record
+            self._recover(start, body["n"])
+            if not isinstance(error, OSError):
+                raise
             raise DiskFullError(
                 f"{self.path}: cannot write ({error.strerror}); everything recorded before is safe: make room "
                 "and resume"
             ) from error
-        self.events.append(body)
         return body
 
-    def _recover(self, size: int) -> None:
-        """Drop what was half written and buffered, so that the record ends with a whole line."""
-        os.ftruncate(self._file.fileno(), size)
+    def _recover(self, size: int, count: int) -> None:
+        """Drop what was half written, buffered or counted, so that the record ends with a whole line."""
+        self._count = count
         descriptor = os.dup(self._file.fileno())
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._file.close()  # writes what is buffered, so the file is cut afterwards
+        os.ftruncate(descriptor, size)
         self._file = os.fdopen(descriptor, "ab")
 
 

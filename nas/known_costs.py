@@ -13,7 +13,8 @@ from nas.objective import COSTS, split_name
 if TYPE_CHECKING:
     from evaluators.device_profile.profile import DeviceProfile
 
-KEPT = 50_000  # networks remembered: repair and samplers ask for the same ones again and again
+KEPT = 20_000  # networks remembered, of 10 kB each: repair and samplers ask for the same ones again and again
+DIGITS = 9  # of a prediction that count: its last bits depend on how many networks were asked about at once
 
 Interval = tuple[float, float, float]  # mean, low, high
 
@@ -108,7 +109,11 @@ class KnownCosts:
 
 
 def _checked(found: Interval, name: str, profile: str) -> Interval:
-    """Nothing can be chosen by what is no number, and no record can hold it."""
+    """Nothing can be chosen by what is no number, and no record can hold it.
+
+    Rounded, so that a search that goes on, which asks about other networks at once, proposes what it would have.
+    """
     if not all(map(math.isfinite, found)):
         raise UserError(f"sources.{name}: profile {profile} predicts {found[0]:g}; make it again with nas profile")
-    return found
+    mean, low, high = (float(f"{value:.{DIGITS}g}") for value in found)
+    return mean, low, high

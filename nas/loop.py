@@ -14,7 +14,7 @@ from nas.fidelity.base import cut_short
 from nas.fidelity.risk import drawn
 from nas.genotype import Genotype
 from nas.history import History, replay
-from nas.journal import Journal
+from nas.journal import Journal, read_journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
@@ -40,13 +40,13 @@ class Loop:
     ) -> None:
         self.campaign, self.folder, self.journal, self.proposer = campaign, folder, journal, proposer
         self.device, self.listeners = device, listeners
-        self.history: History = replay(journal.events)
+        self.history: History = replay(read_journal(journal.path))
         self.exhausted: str | None = None
         self._again = deque(self.history.running())
+        self._unjudged = deque(self.history.unjudged())
         known = {t.name for t in self.history.trials.values() if t.kind == "reference"}
         self._references = deque(r for r in references if r[0] not in known)
         self.rule = rule_of(campaign)
-        self._onward = deque[int]()  # trials that the rule lets go on at once
         self._checks: deque[int] | None = None  # trials to finish in the end; None before the end
         self._begun = time.monotonic()
         self._before = self.history.seconds
@@ -55,6 +55,8 @@ class Loop:
     # -- what an executor asks ------------------------------------------------------------------------------------
 
     def next_job(self) -> Job | None:
+        while self._unjudged:
+            self._judge(self._unjudged.popleft())
         if self._again:
             trial = self._again.popleft()
             self.record("restarted", trial=trial.number)
@@ -63,8 +65,9 @@ class Loop:
             return self._resume(self._checks.popleft()) if self._checks else None
         if self.out_of_budget():
             return None
-        if self._onward:
-            return self._resume(self._onward.popleft())
+        onward = next((n for n, decision in self.history.decisions.items() if decision == "continue"), None)
+        if onward is not None:
+            return self._resume(onward)
         if self._references:
             name, genotype, known = self._references.popleft()
             return self._start("reference", name, genotype, genotype.hash(), {}, known)
@@ -104,8 +107,16 @@ class Loop:
         self._tell("finished", self.history.trials[job.trial])
 
     def waiting(self) -> bool:
-        """A trial on its way to a rung may go on from there when the space has no new ones."""
-        return self._checks is None and not self.out_of_budget() and any(map(self._until, self.history.running()))
+        """A trial on its way to a rung may go on from there; one that a limit turns away gives its place to another."""
+        running = [t for t in self.history.running() if t.kind == "search"]
+        if self._checks is not None or not running:
+            return False
+        if self.out_of_budget():
+            return self.elapsed() < 60 * self.campaign.budget.minutes and self._measures_limits()
+        return any(map(self._until, running))
+
+    def _measures_limits(self) -> bool:
+        return any(c.metric in self.campaign.measured() for c in self.campaign.constraint_list)
 
     # -- budget ---------------------------------------------------------------------------------------------------
 
@@ -142,7 +153,7 @@ class Loop:
 
     def _reserved(self) -> float:
         """Schedules that the check would take now."""
-        return sum(1 - self._share(self.history.trials[n]) for n in self._drawn())
+        return sum(1 - self._share(self.history.trials[n]) for n in self._to_finish())
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -217,21 +228,28 @@ class Loop:
         What the rule expects of every trial that was cut short is recorded before any of them is finished.
         """
         trials = list(self.history.trials.values())
-        cut, self._checks = cut_short(trials), deque(self._drawn())
-        if cut:
+        cut, self._checks = cut_short(trials), deque(self._to_finish())
+        if cut and not self._assessed(cut):
             chances = self.rule.chances(trials, cut)
-            self.record("assessed", chances=chances, checked=list(self._checks))
+            self.record("assessed", chances=chances, checked=list(self._checks), cut=[t.number for t in cut])
         for trial in cut:
             if trial.state == "stopped" and trial.number not in self._checks and trial.training_state:
                 (self.folder / trial.training_state).unlink(missing_ok=True)
         return len(self._checks)
 
+    def _assessed(self, cut: list[Trial]) -> bool:
+        """Whether a search that was stopped in the middle of this did so: asked again, the rule knows some answers."""
+        asked = self._drawn()
+        begun = bool(asked) and self.history.checked.issuperset(asked)
+        return begun and self.history.assessed.issuperset(t.number for t in cut)
+
     def _drawn(self) -> list[int]:
-        """Trials that were cut short and are to be finished."""
+        """Trials that were cut short and are to be finished in the end, or have been."""
         cut = {t.number for t in cut_short(list(self.history.trials.values()))}
-        return [
-            n for n in drawn(cut | self.history.checked, self.campaign.fidelity.check, self.campaign.seed) if n in cut
-        ]
+        return drawn(cut | self.history.checked, self.campaign.fidelity.check, self.campaign.seed)
+
+    def _to_finish(self) -> list[int]:
+        return [n for n in self._drawn() if self.history.trials[n].state in ("paused", "stopped")]
 
     def _judge(self, trial: Trial) -> None:
         """At a rung. The chance is recorded with whatever decision the rule takes, since the report states it."""
@@ -239,9 +257,7 @@ class Loop:
         decision = self.rule.decide(trials, trial)
         chance = self.rule.chances(trials, [trial]).get(trial.number)
         self.record("judged", trial=trial.number, decision=decision, chance=chance)
-        if decision == "continue":
-            self._onward.append(trial.number)
-        else:
+        if decision != "continue":
             self._tell("paused", self.history.trials[trial.number])
 
     def _resume(self, number: int) -> Job:

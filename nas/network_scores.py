@@ -15,6 +15,7 @@ from nas.genotype import Genotype
 from nas.trial import Trial
 
 LONGEST = 32  # networks looked at for one proposal
+KEPT = 5_000  # networks remembered: proposals ask for the same ones again and again
 SHARE = 0.1  # at most, of the images that a training sees: each score takes about as much as a step over its images
 Lease = Callable[[], AbstractContextManager[None]]
 
@@ -36,6 +37,9 @@ class NetworkScores:
     def of(self, genotype: Genotype) -> Mapping[str, float]:
         """Its scores by name; one that fails is absent."""
         if genotype not in self._values:
+            if len(self._values) >= KEPT:
+                self._values.clear()
+                self._errors.clear()
             with self._lease(), _one_thread():
                 found = next(
                     score_genotypes([genotype], self._batches, self.names, classes=self._classes, seed=self._seed)

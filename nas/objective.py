@@ -129,6 +129,10 @@ class Constraint:
     def excess(self, value: float) -> float:
         return value - self.bound if self.operator == "<" else self.bound - value
 
+    def relative_excess(self, value: float) -> float:
+        """As a share of the bound, 0 when it holds: what excesses over several limits can be added in."""
+        return max(0.0, self.excess(value)) / max(abs(self.bound), 1e-12)
+
     def holds(self, value: float) -> bool:
         return self.excess(value) <= 0
 

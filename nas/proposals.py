@@ -149,10 +149,7 @@ class Proposer:
     def _excesses(self, codes: Sequence[Code]) -> list[float]:
         """For each, the sum of relative excesses over the cost constraints; 0 when all hold."""
         known = self.costs.many([self.space.decode(code) for code in codes])
-        return [
-            sum(max(0.0, c.excess(k.values[c.metric])) / max(abs(c.bound), 1e-12) for c in self.constraints)
-            for k in known
-        ]
+        return [sum(c.relative_excess(k.values[c.metric]) for c in self.constraints) for k in known]
 
     def assert_feasible(self) -> None:
         """Raise UserError naming the binding constraint and by how much it must give, if nothing satisfies all."""
@@ -164,7 +161,7 @@ class Proposer:
         if self._excesses([best])[0] <= 0:
             return
         costs = self.costs(self.space.decode(best))
-        binding = max(self.constraints, key=lambda c: c.excess(costs[c.metric]) / max(abs(c.bound), 1e-12))
+        binding = max(self.constraints, key=lambda c: c.relative_excess(costs[c.metric]))
         nearest = costs[binding.metric]
         raise UserError(
             f"constraints.{binding.metric}: nothing in the space satisfies {binding}; the nearest found has "

@@ -25,9 +25,9 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise UserError(f"{folder}: nothing to resume; start it without --resume")
 
 
-def _begun(journal: Path) -> bool:
-    """Whether a session was recorded. A full disk may leave less than one, and then there is nothing to lose."""
-    return journal.is_file() and any(event["event"] == "session" for event in read_journal(journal))
+def _begun(record: Path) -> bool:
+    """Whether a session was recorded. Before that there is nothing to lose, and nothing that can go on."""
+    return record.is_file() and any(event["event"] == "session" for event in read_journal(record))
 
 
 def check_campaign(folder: Path, campaign: Campaign) -> None:

@@ -6,6 +6,7 @@ the seam: `suggest` pulls a job, results and completions push what the worker fo
 
 import json
 import logging
+import math
 import os
 import shutil
 import socket
@@ -57,7 +58,7 @@ class TuneExecutor:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
         if settings.address is None:
             options |= {
-                "num_cpus": max(1, round(settings.workers * max(1.0, settings.cpus))),
+                "num_cpus": cores(settings.workers, settings.cpus),
                 "include_dashboard": False,
                 "object_store_memory": 256 * 1024**2,
             }
@@ -120,6 +121,11 @@ def check_answers(address: str) -> None:
             f"execution.address: nothing answers at {address}; start Ray there with `ray start --head`, or leave the "
             "address out to use this machine"
         ) from None
+
+
+def cores(workers: int, cpus: float) -> int:
+    """What a Ray of our own offers: enough for all workers, or a trial that needs a fraction more waits for ever."""
+    return math.ceil(workers * max(1.0, cpus))
 
 
 class _Feed(Searcher):

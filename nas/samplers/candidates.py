@@ -162,4 +162,4 @@ class Pool:
     def _excess(self, network: Network) -> float:
         """Sum of relative excesses over the limits of costs that are known; 0 when all hold."""
         limits = [c for c in self.knowledge.constraints if c.metric in network.costs]
-        return sum(max(0.0, c.excess(network.costs[c.metric])) / max(abs(c.bound), 1e-12) for c in limits)
+        return sum(c.relative_excess(network.costs[c.metric]) for c in limits)

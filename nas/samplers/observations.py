@@ -40,7 +40,7 @@ def observations(history: Sequence[Trial], objective: Objective, pictures: int |
     losses, deviations = np.array([f[1] for f in found]), np.array([f[2] for f in found])
     far = math.inf if cost else _far(losses)
     near = np.minimum(losses, far)
-    middle, size = float(near.mean()), float(near.std()) or 1.0
+    middle, size = float(near.mean()), _size(near)
     failed = [] if cost else [t for t in history if t.state == "failed"]
     worst = (near.max() - middle) / size
     return Observations(
@@ -49,6 +49,12 @@ def observations(history: Sequence[Trial], objective: Objective, pictures: int |
         extra=np.concatenate([(deviations / size) ** 2, np.full(len(failed), DOUBT)]),
         middle=middle, size=size, far=far,
     )  # fmt: skip
+
+
+def _size(losses: np.ndarray) -> float:
+    """Standard deviation; 1 where nothing but rounding differs, which the mean of equal numbers already does."""
+    found = float(losses.std())
+    return found if found > SMALLEST else 1.0
 
 
 def _far(losses: np.ndarray) -> float:

@@ -101,7 +101,7 @@ class ParetoSampler(Sampler):
     ) -> list[Network]:
         """The first few in the order of a model that knows their zero-cost scores, where any of these is believed."""
         few, believed = self.knowledge.shortlist, self.knowledge.believed(known)
-        if not believed:
+        if not believed or not ranking:
             return ranking
         scores = self._judge(ScoredPool(pool, believed, known), known, running).scores(ranking[:few])
         return [*(ranking[i] for i in np.argsort(-scores, kind="stable")), *ranking[few:]]

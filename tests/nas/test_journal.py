@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ def test_events_come_back_as_they_were_written(tmp_path):
 
 def test_a_second_opening_goes_on_counting(tmp_path):
     with Journal(written(tmp_path / "j")) as journal:
+        assert len(journal.events) == 4
         journal.append("note", text="later")
+        assert len(journal.events) == 4  # what is written since is in the file, and need not be kept
     assert [e["n"] for e in read_journal(tmp_path / "j")] == [0, 1, 2, 3, 4]
 
 
@@ -83,6 +86,33 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
                 journal.append("note", text="lost")
         journal.append("note", text="after space was made")
     assert [e.get("text") for e in read_journal(tmp_path / "j")] == [None, "kept", "after space was made"]
+
+
+def test_a_line_that_the_disk_took_in_part_leaves_whole_lines(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        journal.append("note", text="kept")
+        before, limits = (tmp_path / "j").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 200, limits[1]))
+        try:
+            with pytest.raises(DiskFullError, match="File too large"):
+                journal.append("note", text="lost" * 75)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (tmp_path / "j").read_bytes() == before
+
+
+def test_ctrl_c_while_writing_leaves_whole_lines(tmp_path, monkeypatch):
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with Journal(tmp_path / "j") as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                journal.append("note", text="cut short")
+        for text in ("one", "two"):
+            journal.append("note", text=text)
+    assert [e.get("text") for e in read_journal(tmp_path / "j")] == [None, "one", "two"]
 
 
 def test_not_a_number_never_enters_the_record(tmp_path):

@@ -53,6 +53,19 @@ def test_predictions_stand_beside_exact_counts_and_are_asked_once(predicted):
     assert profiles.by_metric["latency_ms"].calls == [30]
 
 
+def test_a_prediction_is_the_same_whoever_is_asked_about_beside_it(predicted, monkeypatch):
+    """As with a sum of many numbers, the last bits of a prediction depend on how many are made at once."""
+    profile = read_profiles(predicted(), HERE).by_metric["latency_ms"]
+    estimate = type(profile)._estimate
+    monkeypatch.setattr(profile, "_estimate", lambda mean, outside: estimate(
+        profile, mean * (1 + 4e-16 * len(mean)), outside
+    ))  # fmt: skip
+    found = networks(20)
+    assert (profile.latency(found, **SHAPE).mean != [profile.latency([n], **SHAPE).mean[0] for n in found]).any()
+    together = KnownCosts(SHAPE, {"latency_ms": profile}).many(found)
+    assert together == [KnownCosts(SHAPE, {"latency_ms": profile}).of(n) for n in found]
+
+
 def test_a_limit_on_a_predicted_cost_holds_before_anything_runs(predicted, fake_sessions, tmp_path):
     run = search(predicted(8, limit="<= 0.1"), runs=tmp_path, quiet=True, make_worker=FreeWorker)
     assert len(run.searched()) == 8

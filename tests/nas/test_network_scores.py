@@ -112,6 +112,15 @@ def test_a_score_that_fails_is_absent_with_its_reason(batches, planted):
     assert scores.of(small(96)) == {"width": 96.0, "moody": 1.0}
 
 
+def test_no_more_scores_are_remembered_than_there_is_room_for(batches, planted, monkeypatch):
+    monkeypatch.setattr("nas.network_scores.KEPT", 2)
+    scores = NetworkScores(["width", "moody"], batches, 10, seed=0)
+    for width in (32, 96, 48, 32):
+        assert scores.of(small(width))["width"] == width
+        assert len(scores.notes(small(width))) == (width <= 64)
+    assert len(scores._values) == len(scores._errors) <= 2
+
+
 def test_candidates_cost_at_most_a_share_of_a_training():
     assert networks_to_score(["naswot"], images=20 * 1150) == 32
     assert networks_to_score(["naswot"] * 5, images=20 * 1150) == 14

@@ -238,6 +238,15 @@ def test_a_value_is_trusted_less_the_fewer_pictures_it_was_counted_on():
     assert (observations(history, PARAMS, 50).extra == 0).all()
 
 
+@pytest.mark.parametrize("chance", [0.1, 0.3, 0.5])
+def test_equal_accuracies_are_no_scale_to_measure_by(chance):
+    """The mean of twenty times 0.1 is not 0.1, and its rounding must not pass for their spread."""
+    history = [replace(t, values={**t.values, "accuracy": chance}) for t in history_of(20)]
+    seen = observations(history, ACCURACY, 360)
+    assert (seen.size, abs(seen.t).max()) == (1.0, pytest.approx(0.0, abs=1e-12))
+    assert seen.extra == pytest.approx((chance * 360 + 2) / 364 * (1 - (chance * 360 + 2) / 364) / 360)
+
+
 def test_predicted_costs_with_intervals_are_searched_too():
     sampler = sampler_of(intervals=lambda place: {"params_m": (0.8 * params(place)["params_m"], 40.0)})
     assert sampler.propose(Grid(6, 6, 6), history_of(30), [], 30, 0)

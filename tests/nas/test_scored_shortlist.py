@@ -107,6 +107,14 @@ def test_a_used_sampler_with_scores_proposes_what_a_new_one_does():
         assert proposal == sampler_with(**TOLD).propose(GRID, trials[:count], pending, count, 0)
 
 
+def test_with_scores_too_a_space_may_come_to_its_end(monkeypatch):
+    line = [replace(d, choices=d.choices if d.name == "size0" else (0,)) for d in Grid.dimensions]
+    monkeypatch.setattr(Grid, "dimensions", tuple(line))
+    monkeypatch.setattr(Grid, "mutate", lambda self, code, rng: code | {"size0": int(rng.integers(SIDES))})
+    trials = [tried(i, {"size0": i % SIDES, "size1": 0, "size2": 0}) for i in range(20)]
+    assert sampler_with(**TOLD).propose(GRID, trials, [], 20, 0)["size0"] in range(SIDES)
+
+
 @pytest.mark.parametrize("scores", [{}, {"told": 1.0}])
 def test_absent_and_constant_scores_are_survived(scores):
     trials = [replace(t, scores=scores) for t in history(30)]

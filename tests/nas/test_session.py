@@ -19,10 +19,11 @@ from optuna.storages.journal import JournalFileBackend
 from ray import cloudpickle as ray_cloudpickle
 
 from nas.errors import DiskFullError, UserError
-from nas.execution.tune import check_answers
+from nas.execution.tune import check_answers, cores
 from nas.journal import Journal, encode
+from nas.loop import Loop
 from nas.run import load_run
-from nas.session import search
+from nas.session import prepare, search
 from nas.trial import Outcome
 from nas.worker import Worker
 from search_spaces.vit import make_space
@@ -211,6 +212,15 @@ def test_a_folder_that_holds_a_campaign_is_not_overwritten(make_campaign, tmp_pa
         run_free(make_campaign(2, name="other"), tmp_path, resume=True)
 
 
+def test_a_search_that_was_stopped_before_it_began_is_started_again(make_campaign, tmp_path):
+    (tmp_path / "test").mkdir()
+    with Journal(tmp_path / "test" / "journal.jsonl"):
+        pass
+    with pytest.raises(UserError, match="nothing to resume; start it without --resume"):
+        run_free(make_campaign(2), tmp_path, resume=True)
+    assert len(run_free(make_campaign(2), tmp_path).complete()) == 2
+
+
 def test_an_exhausted_space_ends_well(make_campaign, tmp_path):
     space = make_space("vit_small", image_size=8, in_chans=1, classes=10)
     fixed = {d.name: d.choices[0] for d in space.dimensions if d.name not in ("plain.depth", "plain.width")}
@@ -275,6 +285,39 @@ def test_a_second_search_is_refused_while_the_first_makes_its_profile(make_campa
     monkeypatch.setattr("nas.session.prepare", second)
     with pytest.raises(UserError, match="another search is writing this campaign"):
         run_free(make_campaign(2), tmp_path)
+
+
+@pytest.fixture
+def loop_of(make_campaign, tmp_path):
+    """A loop with nobody to run its jobs."""
+    with Journal(tmp_path / "journal.jsonl") as journal:
+
+        def make(**sections):
+            campaign = make_campaign(1, objectives=["accuracy", "latency_ms"], **sections)
+            return Loop(campaign, tmp_path, journal, prepare(campaign).proposer, [], "cpu")
+
+        yield make
+
+
+def test_a_trial_that_a_limit_turns_away_gives_its_place_to_another(loop_of):
+    """Whoever runs several at once must wait for it; a serial search looks again by itself."""
+    loop = loop_of(constraints={"latency_ms": "<= 1"})
+    job = loop.next_job()
+    assert (loop.next_job(), loop.waiting()) == (None, True)
+    loop.finished(job, Outcome(state="infeasible", values={"latency_ms": 2.0}, error="latency_ms <= 1 is broken: 2"))
+    assert not loop.waiting()
+    assert loop.next_job().trial == 1
+
+
+def test_nobody_waits_for_a_trial_that_uses_up_the_budget(loop_of):
+    loop = loop_of()
+    assert loop.next_job()
+    assert (loop.next_job(), loop.waiting()) == (None, False)
+
+
+@pytest.mark.parametrize(("workers", "cpus"), [(1, 1.0), (1, 1.4), (1, 2.5), (3, 1.5), (4, 0.5), (2, 0.0)])
+def test_ray_has_the_cores_that_all_workers_ask_for_together(workers, cpus):
+    assert workers * max(cpus, 1.0) <= cores(workers, cpus) < workers * max(cpus, 1.0) + 1
 
 
 @pytest.mark.slow

@@ -143,6 +143,47 @@ def test_kill_9_then_resume_loses_the_epochs_since_the_last_rung_and_nothing_els
     assert sum(n - 1 for n in epochs_trained(resumed).values()) == 1
 
 
+def cut_record(run, place):
+    """What a kill leaves: the first so many events, and what the paused trials among them go on from."""
+    record = run.path / "journal.jsonl"
+    record.write_bytes(b"".join(record.read_bytes().splitlines(keepends=True)[:place]))
+    for trial in load_run(run.path).trials:
+        if trial.training_state:
+            (run.path / trial.training_state).write_text(str(len(trial.curve)))
+
+
+def test_a_kill_before_the_rule_spoke_leaves_it_its_word(campaign_of, tmp_path):
+    whole = run_curves(campaign_of(EXTRAPOLATION, 14), tmp_path)
+    events = read_journal(whole.path / "journal.jsonl")
+    last_word = {e["trial"]: i for i, e in enumerate(events) if e["event"] == "judged" and e["chance"]}
+    ended = {t.number for t in whole.complete()} - whole.checked
+    cut_record(whole, max(i for number, i in last_word.items() if number in ended))
+    resumed = run_curves(campaign_of(EXTRAPOLATION, 14), tmp_path, resume=True)
+    assert [(t.hash, t.state, t.curve) for t in resumed.trials] == [(t.hash, t.state, t.curve) for t in whole.trials]
+    assert resumed.chances == whole.chances
+
+
+def test_a_kill_in_the_middle_of_the_check_leaves_what_was_expected_before_it(campaign_of, tmp_path):
+    rule = HALVING | {"check": 0.3}
+    whole = run_curves(campaign_of(rule, 20), tmp_path)
+    events = [e["event"] for e in read_journal(whole.path / "journal.jsonl")]
+    cut_record(whole, len(events) - 1 - events[::-1].index("resumed"))
+    resumed = run_curves(campaign_of(rule, 20), tmp_path, resume=True)
+    assert (resumed.chances, resumed.checked) == (whole.chances, whole.checked)
+    assert risk(resumed) == risk(whole)
+
+
+def test_what_the_rule_let_go_on_goes_on_after_a_kill(campaign_of, tmp_path, monkeypatch):
+    run = run_curves(campaign_of(HALVING), tmp_path)
+    events = read_journal(run.path / "journal.jsonl")
+    place = next(i for i, e in enumerate(events) if e["event"] == "judged" and e["decision"] == "continue")
+    cut_record(run, place + 1)
+    monkeypatch.setattr("nas.fidelity.halving.HalvingRule.resume", lambda self, trials: None)  # what it would ask next
+    run_curves(campaign_of(HALVING), tmp_path, resume=True)
+    later = read_journal(run.path / "journal.jsonl")[place + 1 :]
+    assert next(e["trial"] for e in later if e["event"] == "resumed") == events[place]["trial"]
+
+
 def test_a_trial_whose_state_is_lost_is_trained_from_its_first_epoch(campaign_of, tmp_path):
     run = run_curves(campaign_of(HALVING, 4), tmp_path)
     for path in (run.path / "checkpoints").glob("*.state.*"):
