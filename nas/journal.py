@@ -61,7 +61,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if len(self.events) <= 1:
+        if self._count <= 1:
             with contextlib.suppress(OSError):
                 self.path.unlink()
                 for folder in self._made:
