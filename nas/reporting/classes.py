@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from nas.genotype import Genotype, Stage
+from nas.genotype import NONE, Genotype, Stage
 
 UNKNOWN = "not registered"  # the mechanism came with a package that is not installed here
 
@@ -31,11 +31,11 @@ def main_class(genotype: Genotype) -> str:
 
 
 def main_mechanism(genotype: Genotype) -> str:
-    """The mechanism that most blocks use; the first used wins a tie."""
+    """The mechanism that most blocks use; the first used wins a tie, and any wins over blocks that mix nothing."""
     blocks: Counter[str] = Counter()
     for stage in genotype.stages:
         blocks.update(block_shares(stage))
-    return max(blocks, key=lambda kind: blocks[kind])
+    return max(blocks, key=lambda kind: (kind != NONE.kind, blocks[kind]))
 
 
 def block_shares(stage: Stage) -> Counter[str]:

@@ -162,6 +162,7 @@ def test_a_trial_counts_once_per_mechanism_and_stage(five: Run) -> None:
 def test_the_class_of_a_network_is_that_of_the_mechanism_with_most_blocks() -> None:
     assert main_class(network("softmax", "window", "window")) == "complexity reduction"
     assert main_class(network("softmax", "softmax", "window")) == "baseline"
+    assert main_class(network("none", "none", "window")) == "complexity reduction"
     shared = network("softmax", b=Atom("window"), mode="headmix", share=0.25)
     assert main_class(shared) == "complexity reduction"
     assert main_class(network("of_another_package")) == "not registered"
