@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import betaincinv, ndtr
 
 from nas.objective import Constraint, Objective, metric_of
 from nas.pareto import hypervolume_history
@@ -24,6 +25,7 @@ MOST = 800  # networks drawn at most, and so trials looked at
 TIMES = 10  # as many trials as the campaign's, to see how many more it would take
 ROUNDS, FEWEST = 8, 100  # attempts at drawing networks within the limits, and how few of them are too few
 LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
+EDGE, SHARPEST, WIDEST, TAIL = 1e-3, 1e-6, 0.5, 1e-9  # of means, deviations, weights and levels of beta distributions
 _STREAM = 0x72  # keeps these draws apart from others of the same seed
 
 
@@ -96,7 +98,20 @@ def _values(
         return np.array([n.costs[name] for n in networks]) * np.exp(rng.normal(size=(DRAWS, len(networks))) * spreads)
     rows = pool.rows(networks)
     draws = np.concatenate([_doubted(model, rng).draw_observed(rows, DRAWS // DOUBTS, rng) for _ in range(DOUBTS)])
-    return np.exp(draws) if metric_of(name).before_training else np.clip(-draws, 0.0, 1.0)
+    return np.exp(draws) if metric_of(name).before_training else as_shares(-draws)
+
+
+def as_shares(draws: np.ndarray) -> np.ndarray:
+    """Draws (draws, n) of normal distributions as draws of beta distributions with the same means and deviations.
+
+    An accuracy ends at 1, and near that its luck falls further than it rises: cut off there, too many would be perfect.
+    Who is above whom among the draws of a network stays as it was.
+    """
+    mean, deviation = draws.mean(axis=0), draws.std(axis=0)
+    middle = np.clip(mean, EDGE, 1 - EDGE)
+    weight = np.maximum(middle * (1 - middle) / np.maximum(deviation, SHARPEST) ** 2 - 1, WIDEST)
+    level = ndtr((draws - mean) / np.maximum(deviation, SHARPEST))
+    return np.asarray(betaincinv(middle * weight, (1 - middle) * weight, np.clip(level, TAIL, 1 - TAIL)))
 
 
 def _doubted(model: Model, rng: np.random.Generator) -> Model:

@@ -45,7 +45,7 @@ def compare(run: Run, surrogate: Surrogate) -> Comparison | str:
         return "What random search would have reached cannot be said: the campaign's space cannot be made here again."
     reference = reference_point(losses([t.values for t in done], objectives))
     spent, own = _own_course(run, reference)
-    searches = random_searches(pool, objectives, surrogate.models, reference, max(1, int(spent[-1])), pool.seed)
+    searches = random_searches(pool, objectives, surrogate.wide_models, reference, max(1, int(spent[-1])), pool.seed)
     return Comparison(spent=spent, own=own, searches=searches)
 
 

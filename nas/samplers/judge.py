@@ -11,7 +11,7 @@ from nas.pareto import front_indices, reference_point, worst_inlier
 from nas.samplers.candidates import Network, Rows
 from nas.samplers.encoding import SMALLEST
 from nas.samplers.improvement import spread_improvement
-from nas.samplers.observations import Observations, observations
+from nas.samplers.observations import FAR, Observations, observations
 from nas.samplers.process import Process
 from nas.trial import Trial
 from nas.uncertainty import counting_variance
@@ -56,10 +56,10 @@ class Model:
         return replace(self, process=self.process.believing(rows))
 
 
-def fit(pool: Rows, history: Sequence[Trial], metric: Objective, seed: int) -> Model:
-    """The model of one metric."""
+def fit(pool: Rows, history: Sequence[Trial], metric: Objective, seed: int, far: float = FAR) -> Model:
+    """The model of one metric. far: as for `observations`."""
     pictures = pool.knowledge.pictures
-    seen = observations(history, metric, pictures)
+    seen = observations(history, metric, pictures, far)
     rows = pool.rows([pool.tried(t.code) for t in seen.trials])
     return Model(process=Process.fit(rows, seen.t, seen.extra, pool.groups, seed), seen=seen,
                  pictures=None if metric.metric.before_training else pictures)  # fmt: skip

@@ -33,13 +33,15 @@ class Observations:
     far: float
 
 
-def observations(history: Sequence[Trial], objective: Objective, pictures: int | None = None) -> Observations:
+def observations(
+    history: Sequence[Trial], objective: Objective, pictures: int | None = None, far: float = FAR
+) -> Observations:
     """Of a cost measured in a trial, its logarithm; of accuracy also what stopped and failed trials suggest."""
     cost = objective.metric.before_training
     found = _costs(history, objective) if cost else _qualities(history, objective, pictures)
     losses, deviations = np.array([f[1] for f in found]), np.array([f[2] for f in found])
-    far = math.inf if cost else _far(losses)
-    near = np.minimum(losses, far)
+    limit = math.inf if cost else _far(losses, far)
+    near = np.minimum(losses, limit)
     middle, size = float(near.mean()), _size(near)
     failed = [] if cost else [t for t in history if t.state == "failed"]
     worst = (near.max() - middle) / size
@@ -47,7 +49,7 @@ def observations(history: Sequence[Trial], objective: Objective, pictures: int |
         trials=(*(f[0] for f in found), *failed),
         t=np.concatenate([(near - middle) / size, np.full(len(failed), worst)]),
         extra=np.concatenate([(deviations / size) ** 2, np.full(len(failed), DOUBT)]),
-        middle=middle, size=size, far=far,
+        middle=middle, size=size, far=limit,
     )  # fmt: skip
 
 
@@ -57,10 +59,10 @@ def _size(losses: np.ndarray) -> float:
     return found if found > SMALLEST else 1.0
 
 
-def _far(losses: np.ndarray) -> float:
+def _far(losses: np.ndarray, far: float) -> float:
     """Told apart, the failures would hide the good ones."""
     median = float(np.median(losses))
-    return median + FAR * (median - float(losses.min()))
+    return median + far * (median - float(losses.min()))
 
 
 def _costs(history: Sequence[Trial], objective: Objective) -> list[tuple[Trial, float, float]]:

@@ -8,7 +8,7 @@ import pytest
 import nas.random_search as random_search_module
 from nas.genotype import Atom, Genotype, Stage
 from nas.objective import Constraint, Objective
-from nas.random_search import RandomSearches, random_searches
+from nas.random_search import RandomSearches, as_shares, random_searches
 from nas.samplers.base import Knowledge
 from nas.samplers.candidates import Pool
 from nas.samplers.judge import Model, to_learn
@@ -104,3 +104,14 @@ def test_trials_that_reach_a_volume_are_counted_by_hand():
     assert found.trials_for(2.0).tolist() == [1, 2, np.inf]
     assert found.reaching(2.0, trials=2) == found.reaching(2.0, trials=9) == pytest.approx(2 / 3)
     assert found.band()[1].tolist() == [0, 1, 2, 3]
+
+
+def test_draws_of_an_accuracy_stay_below_1_with_their_means_and_deviations() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal([0.5, 0.97, 0.98], [0.05, 0.02, 0.0], size=(20_000, 3))
+    shares = as_shares(draws)
+    assert ((shares > 0) & (shares < 1)).all()
+    assert shares.mean(axis=0) == pytest.approx([0.5, 0.97, 0.98], abs=1e-3)
+    assert shares.std(axis=0) == pytest.approx([0.05, 0.02, 0.0], rel=0.03, abs=1e-5)
+    assert (np.argsort(shares[:, 1]) == np.argsort(draws[:, 1])).all()
+    assert np.quantile(shares[:, 1], 0.01) < np.quantile(draws[:, 1], 0.01)
