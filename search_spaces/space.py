@@ -150,16 +150,6 @@ class Space:
         hint = f"; for example {rest[0]}" if rest else ""
         raise UserError(f"space {self.name} as it is restricted holds no valid network for {self.image_size} px{hint}")
 
-    def sample_feasible(
-        self, rng: np.random.Generator, accept: Callable[[Genotype], bool], tries: int = 1000
-    ) -> Code | None:
-        """A valid code whose genotype is accepted, such as one that keeps to a campaign's constraints, or None."""
-        for _ in range(tries):
-            code = self.sample(rng)
-            if accept(self.decode(code)):
-                return code
-        return None
-
     def mutate(self, code: Code, rng: np.random.Generator) -> Code:
         """A valid code with one to three of the active choices made anew."""
         before = self.decode(code)

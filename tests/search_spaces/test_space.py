@@ -236,17 +236,6 @@ def test_wrong_restrictions_are_one_clear_line(fix: dict, narrow: dict, message:
     assert "\n" not in str(error.value)
 
 
-def test_feasible_samples_keep_a_constraint_and_none_says_that_there_is_none() -> None:
-    space, rng = space_of("vit_small", 8), np.random.default_rng(0)
-
-    def params(genotype: Genotype) -> int:
-        return count(genotype, image_size=8, in_chans=1, classes=10).total.params
-
-    found = [space.sample_feasible(rng, lambda g: params(g) < 60_000, 500) for _ in range(10)]
-    assert all(code is not None and params(space.decode(code)) < 60_000 for code in found)
-    assert space.sample_feasible(rng, lambda g: params(g) < 100, 20) is None
-
-
 @pytest.mark.parametrize(("name", "size"), [("vit_small", 3), ("vit_small", 600), ("vit_224", 64)])
 def test_image_sizes_that_no_genotype_can_take_are_refused(name: str, size: int) -> None:
     with pytest.raises(UserError, match=r"image_size: vit_.*found \d+"):
