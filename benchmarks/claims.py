@@ -22,8 +22,9 @@ from samplers import DEFAULT, problems
 from nas.objective import losses
 from nas.pareto import hypervolume_history, reference_point
 from nas.random_search import HIGH, LOW, MOST, TIMES, RandomSearches, random_searches
-from nas.reporting.surrogate import WIDE, models_of
+from nas.reporting.surrogate import WIDE
 from nas.samplers.candidates import Pool
+from nas.samplers.judge import models_of
 
 REAL = 100  # random searches of the table
 
@@ -65,7 +66,7 @@ def claim(problem: Problem, trials: int, seed: int, knows: bool) -> Claim:
     table = losses([t.values for t in history], problem.objectives)
     reference, begun = reference_point(table), time.process_time()
     pool = Pool(problem.space, costs_known(problem) if knows else nothing_known(problem), seed)
-    models = models_of(pool, problem.objectives, history, WIDE)
+    models = models_of(pool, problem.objectives, history, seed, WIDE)
     said = random_searches(pool, problem.objectives, models, reference, trials, seed)
     seconds = time.process_time() - begun
     real = real_searches(problem, reference, min(TIMES * trials, MOST), seed)

@@ -30,8 +30,8 @@ from trained_table import is_trained, read_trained
 from nas.limits import MATTERS, Relaxation, relaxations, relaxed, volume_gain
 from nas.objective import Constraint, Objective, losses
 from nas.pareto import reference_point
-from nas.reporting.surrogate import models_of
 from nas.samplers.candidates import Pool
+from nas.samplers.judge import models_of
 from nas.trial import Trial
 
 SHARES = [0.1, 0.3, 0.6]  # of the networks that keep to a limit
@@ -87,7 +87,7 @@ def cases(folder: Path, devices: list[str]) -> Iterator[tuple[Problem, str, dict
 def stated(problem: Problem, limit: Constraint, history: list[Trial], seed: int) -> Relaxation:
     """What the report says of these trials."""
     pool = Pool(problem.space, replace(costs_known(problem), constraints=(limit,)), seed)
-    models = models_of(pool, problem.objectives, history)
+    models = models_of(pool, problem.objectives, history, seed)
     return relaxations(pool, problem.objectives, models, history)[0]
 
 

@@ -149,7 +149,7 @@ def candidates(
     rows = pool.rows(networks)
     names = dict.fromkeys([*(o.name for o in objectives), *(c.metric for c in limits)])
     drawn = {name: _drawn(networks, rows, name, models, rng) for name in names}
-    excess = np.stack([_beyond(c, drawn[c.metric]) for c in limits], axis=1)
+    excess = np.stack([c.excess(drawn[c.metric]) for c in limits], axis=1)
     broken = excess > 0
     broken[:, :, -len(tried) :] = False  # what is complete has kept to all limits
     table = np.stack([o.sign * drawn[o.name] for o in objectives], axis=-1)
@@ -179,13 +179,8 @@ def _excesses(
     networks: Sequence[Network], rows: np.ndarray, limits: Sequence[Constraint], models: dict[str, Model]
 ) -> np.ndarray:
     """(limits, n) as expected."""
-    found = [_beyond(c, _expected(networks, rows, c.metric, models)) for c in limits]
+    found = [c.excess(_expected(networks, rows, c.metric, models)) for c in limits]
     return np.array(found).reshape(len(limits), len(networks))
-
-
-def _beyond(limit: Constraint, values: np.ndarray) -> np.ndarray:
-    """How far each value is beyond a limit."""
-    return values - limit.bound if limit.operator == "<" else limit.bound - values
 
 
 def _expected(networks: Sequence[Network], rows: np.ndarray, name: str, models: dict[str, Model]) -> np.ndarray:

@@ -18,7 +18,7 @@ from nas.journal import Journal, read_journal
 from nas.known_costs import Known
 from nas.proposals import Candidate, Exhausted, Proposer, Refusal
 from nas.run import Run, nondominated, run_from_history
-from nas.trial import Expectation, Job, Outcome, Point, Trial, sound, untrained
+from nas.trial import Expectation, Job, Outcome, Point, Trial, sound, trained_share
 from nas.worker import Measured
 
 LAYERS = 3  # non-dominated layers whose weights are kept: measuring again may move a trial up
@@ -36,10 +36,10 @@ class Loop:
         proposer: Proposer,
         references: list[tuple[str, Genotype, Known]],
         device: str,
-        listeners: tuple[Listener, ...] = (),
     ) -> None:
         self.campaign, self.folder, self.journal, self.proposer = campaign, folder, journal, proposer
-        self.device, self.listeners = device, listeners
+        self.device = device
+        self.listeners: tuple[Listener, ...] = ()  # told what becomes of each trial
         self.history: History = replay(read_journal(journal.path))
         self.exhausted: str | None = None
         self._again = deque(self.history.running())
@@ -144,11 +144,10 @@ class Loop:
         return self.spent_trials() - sum(self._share(t) for t in self.history.running() if t.kind == "search")
 
     def _share(self, trial: Trial) -> float:
-        """Of a schedule; of a running trial with all that its job trains, of a failed one the whole."""
-        if untrained(trial):
-            return 0.0
-        cut = len(trial.curve) if trial.state in ("paused", "stopped") else None
-        until = self._until(trial) if trial.state == "running" else cut
+        """Of a schedule; of a running trial with all that its job trains."""
+        if trial.state != "running":
+            return trained_share(trial, self.rule.epochs)
+        until = self._until(trial)
         return 1.0 if until is None else until / self.rule.epochs
 
     def _reserved(self) -> float:

@@ -1,11 +1,10 @@
 """Zero-cost scores in a search: those of its networks, remembered, and which of them the gate lets through."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-
-import torch
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import evaluators.zero_cost  # noqa: F401  registers the scores
+from evaluators.threads import threads
 from evaluators.zero_cost.base import SCORES, SIZES, Batch
 from evaluators.zero_cost.batches import COUNT, SIZE
 from evaluators.zero_cost.gate import LEAST_TRIALS, Verdict, judge
@@ -40,7 +39,7 @@ class NetworkScores:
             if len(self._values) >= KEPT:
                 self._values.clear()
                 self._errors.clear()
-            with self._lease(), _one_thread():
+            with self._lease(), threads(1):  # a sum over threads would depend on how many; other cores are at work
                 found = next(
                     score_genotypes([genotype], self._batches, self.names, classes=self._classes, seed=self._seed)
                 )
@@ -63,17 +62,6 @@ class NetworkScores:
     def passed(self, history: Sequence[Trial]) -> tuple[str, ...]:
         """Names of the scores that may be used after these trials."""
         return tuple(v.score for v in self.judged(history)[1] if v.used)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A sum over threads would depend on how many there are, and the other cores are at work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def networks_to_score(names: Sequence[str], images: int) -> int:

@@ -6,11 +6,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
 from nas.errors import UserError, unknown
+
+Value = TypeVar("Value", float, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,8 @@ class Constraint:
             raise UserError(f"{where}: {match[2]!r} is not a number") from None
         return cls(metric=metric, operator=match[1][0], bound=bound)
 
-    def excess(self, value: float) -> float:
+    def excess(self, value: Value) -> Value:
+        """How far a value, or each of an array, is beyond the bound."""
         return value - self.bound if self.operator == "<" else self.bound - value
 
     def relative_excess(self, value: float) -> float:

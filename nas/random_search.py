@@ -126,6 +126,5 @@ def _broken(limits: Sequence[Constraint], drawn: dict[str, np.ndarray], shape: t
     """(draws, n) whether a limit breaks that only a measurement tells."""
     broken = np.zeros(shape, dtype=bool)
     for limit in limits:
-        values = drawn[limit.metric]
-        broken |= values > limit.bound if limit.operator == "<" else values < limit.bound
+        broken |= limit.excess(drawn[limit.metric]) > 0
     return broken

@@ -9,7 +9,7 @@ from typing import Any
 from nas.campaign import Campaign, refused_changes
 from nas.errors import UserError
 from nas.journal import read_journal
-from nas.run import load_run
+from nas.run import Run
 from search_spaces.space import Space
 
 SHOWN = 3  # dimensions of a changed space that are named
@@ -30,19 +30,19 @@ def _begun(record: Path) -> bool:
     return record.is_file() and any(event["event"] == "session" for event in read_journal(record))
 
 
-def check_campaign(folder: Path, campaign: Campaign) -> None:
+def check_campaign(run: Run, campaign: Campaign) -> None:
     """Raise UserError where a setting is another than it was and would change what a trial means."""
-    refused = refused_changes(load_run(folder).campaign, campaign)
+    refused = refused_changes(run.campaign, campaign)
     if refused:
         raise UserError(
-            f"{folder}: the campaign has changed since it began ({'; '.join(refused)}); set it back or use another "
-            "--name"
+            f"{run.path}: the campaign has changed since it began ({'; '.join(refused)}); set it back or use "
+            "another --name"
         )
 
 
-def check_surroundings(folder: Path, now: Mapping[str, Any], source: str) -> None:
+def check_surroundings(run: Run, now: Mapping[str, Any], source: str) -> None:
     """The campaign file may be the same and its data, its space or a profile another. now: their facts today."""
-    before = load_run(folder).environment
+    folder, before = run.path, run.environment
     if _fingerprint(before, now, "data") != now["data"]["fingerprint"]:
         raise UserError(f"{folder}: the pictures or labels of {source} have changed since it began; use another --name")
     if _fingerprint(before, now, "space") != now["space"]["fingerprint"]:

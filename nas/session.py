@@ -23,7 +23,6 @@ from nas.fidelity import RULES
 from nas.finishing import finish
 from nas.folder import write_folder
 from nas.genotype import Genotype
-from nas.history import replay
 from nas.journal import Journal
 from nas.known_costs import Known, KnownCosts
 from nas.loop import Loop, rule_of
@@ -181,11 +180,12 @@ def checked(
     """All that a search looks at before it begins, the folder included. Raises UserError. line: as for `prepare`."""
     folder = Path(runs) / campaign.name
     check_folder(folder, resume)
-    if resume:
-        check_campaign(folder, campaign)
+    if not resume:
+        return prepare(campaign, folder, line)
+    before = load_run(folder)
+    check_campaign(before, campaign)
     setup = prepare(campaign, folder, line)
-    if resume:
-        check_surroundings(folder, setup.facts(), campaign.data.source)
+    check_surroundings(before, setup.facts(), campaign.data.source)
     return setup
 
 
@@ -202,10 +202,9 @@ def search(
         # the journal comes first: no second search begins while this one still makes its profile
         setup = checked(campaign, runs=runs, resume=resume, line=None if resume else StatusLine(quiet))
         _open_session(journal, setup, progress)
-        loop = Loop(
-            campaign, folder, journal, setup.proposer, setup.references(), setup.device,
-            (progress, OptunaMirror(campaign, setup.space, folder, list(replay(journal.events).trials.values()))),
-        )  # fmt: skip
+        loop = Loop(campaign, folder, journal, setup.proposer, setup.references(), setup.device)
+        mirror = OptunaMirror(campaign, setup.space, folder, list(loop.history.trials.values()))
+        loop.listeners = (progress, mirror)
         progress.attach(loop)
         status = _run(loop, setup.measured_again(), progress, options)
         journal.append("closed", status=status)

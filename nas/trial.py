@@ -122,3 +122,10 @@ class Trial:
 def untrained(trial: Trial) -> bool:
     """Turned away by a measured constraint before training began."""
     return trial.state == "infeasible" and not trial.curve
+
+
+def trained_share(trial: Trial, epochs: int) -> float:
+    """What of a whole schedule an ended or waiting trial took, as a budget counts it: a failed one took all of it."""
+    if untrained(trial):
+        return 0.0
+    return len(trial.curve) / epochs if trial.state in ("paused", "stopped") else 1.0

@@ -20,6 +20,7 @@ from evaluators.latency.conditions import Conditions, conditions_here
 from evaluators.latency.conditions import device_name as device_name
 from evaluators.latency.rounds import LatencySettings as LatencySettings
 from evaluators.latency.rounds import Rounds, Timer
+from evaluators.threads import threads
 
 QUANTILE = 0.05
 CONFIDENCE = 0.9
@@ -53,7 +54,7 @@ def measure_latency(
         str(device), image_size=image_size, in_chans=in_chans, batch=settings.batch, threads=settings.threads
     )
     images = example_images(conditions, seed).to(device)
-    with _ready(networks, device), _threads(settings.threads), torch.inference_mode():
+    with _ready(networks, device), threads(settings.threads), torch.inference_mode():
         timers = {
             name: make_timer(partial(network, images), device, settings.threads) for name, network in networks.items()
         }
@@ -134,13 +135,3 @@ def _ready(networks: Mapping[str, nn.Module], device: torch.device) -> Iterator[
             gc.enable()
         for name, network in networks.items():
             network.train(modes[name])
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

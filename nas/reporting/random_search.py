@@ -13,7 +13,7 @@ from nas.random_search import DRAWS, LOW, RandomSearches, random_searches
 from nas.reporting.surrogate import Surrogate
 from nas.reporting.theme import ACCENT, QUIET, finish, legend, noun_of, percent, rows
 from nas.run import Run
-from nas.trial import Trial
+from nas.trial import trained_share
 
 ENOUGH = 12  # complete trials for a model
 CAMPAIGN, RANDOM = "this campaign", "random search, imagined"
@@ -56,15 +56,8 @@ def _own_course(run: Run, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray
     found = [t for t in ended if t.number in measured]
     volumes = hypervolume_history(losses([t.values for t in found], run.campaign.objective_list), reference)
     after = np.concatenate([[0.0], volumes])[np.cumsum([0, *(t.number in measured for t in ended)])]
-    shares = [_training_spent(t, run.campaign.training.epochs) for t in ended]
+    shares = [trained_share(t, run.campaign.training.epochs) for t in ended]
     return np.cumsum([0.0, *shares]), after
-
-
-def _training_spent(trial: Trial, epochs: int) -> float:
-    """As a share of the schedule; a trial that failed counts whole, as the budget has it."""
-    if trial.state in ("paused", "stopped"):
-        return len(trial.curve) / epochs
-    return 0.0 if trial.state == "infeasible" and not trial.curve else 1.0
 
 
 def random_search_table(found: Comparison) -> pd.DataFrame:

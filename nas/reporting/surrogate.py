@@ -1,17 +1,14 @@
 """A run as its sampler would see it: networks of the space and models, made once for all that a page says of them."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
-from nas.objective import Objective
 from nas.reporting.pool import pool_of
 from nas.run import Run
 from nas.samplers.candidates import Pool
-from nas.samplers.judge import Model, fit, to_learn
-from nas.samplers.observations import FAR
+from nas.samplers.judge import Model, models_of
 from nas.trial import Trial
 
-WIDE = 4.0  # in place of FAR: a search need not know how poor a poor network is
+WIDE = 4.0  # in place of the sampler's limit FAR: a search need not know how poor a poor network is
 
 
 class Surrogate:
@@ -38,20 +35,13 @@ class Surrogate:
     def models(self) -> dict[str, Model]:
         """Of what only trials tell, as the sampler has them: they know the good networks."""
         assert self.pool is not None
-        return models_of(self.pool, self._run.campaign.objective_list, self.history)
+        return models_of(self.pool, self._run.campaign.objective_list, self.history, self.pool.seed)
 
     @cached_property
     def wide_models(self) -> dict[str, Model]:
         """The same for statements about random networks, most of which are poor."""
         assert self.pool is not None
-        return models_of(self.pool, self._run.campaign.objective_list, self.history, WIDE)
+        return models_of(self.pool, self._run.campaign.objective_list, self.history, self.pool.seed, WIDE)
 
     def _knows(self, trial: Trial) -> bool:
         return self.pool is not None and self.pool.encoding.knows(trial.code)
-
-
-def models_of(
-    pool: Pool, objectives: Sequence[Objective], history: Sequence[Trial], far: float = FAR
-) -> dict[str, Model]:
-    """By metric."""
-    return {m.name: fit(pool, history, m, pool.seed, far) for m in to_learn(pool, objectives, history)}

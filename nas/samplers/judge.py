@@ -65,6 +65,13 @@ def fit(pool: Rows, history: Sequence[Trial], metric: Objective, seed: int, far:
                  pictures=None if metric.metric.before_training else pictures)  # fmt: skip
 
 
+def models_of(
+    pool: Rows, objectives: Sequence[Objective], history: Sequence[Trial], seed: int, far: float = FAR
+) -> dict[str, Model]:
+    """One by name for each metric that only trials tell."""
+    return {m.name: fit(pool, history, m, seed, far) for m in to_learn(pool, objectives, history)}
+
+
 def to_learn(pool: Rows, objectives: Sequence[Objective], history: Sequence[Trial]) -> list[Objective]:
     """Objectives and limits of costs that are not known before a trial but were measured in some, each once."""
     measured = {name for t in history for name in t.values}

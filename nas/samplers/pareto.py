@@ -13,7 +13,7 @@ import numpy as np
 from nas.objective import Objective
 from nas.samplers.base import SAMPLERS, Sampler, observed
 from nas.samplers.candidates import Network, Pool, Rows
-from nas.samplers.judge import Judge, Model, fit, to_learn
+from nas.samplers.judge import Judge, Model, models_of
 from nas.samplers.nsga2 import survival_order
 from nas.samplers.scored import ScoredPool
 from nas.trial import Expectation, Trial
@@ -110,8 +110,7 @@ class ParetoSampler(Sampler):
         """One model per metric that only trials tell; a batch of proposals costs one fit, or two with scores."""
         mark, width = _mark(known), len(rows.groups)
         if self._models.get(width, (None, {}))[0] != mark:
-            metrics = to_learn(rows, self.objectives, known)
-            self._models[width] = mark, {m.name: fit(rows, known, m, self.seed) for m in metrics}
+            self._models[width] = mark, models_of(rows, self.objectives, known, self.seed)
         return self._models[width][1]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import nas.reporting.surrogate as surrogate_module
+import nas.samplers.judge as judge_module
 from evaluators.cost import cost_metrics
 from nas.campaign import Campaign
 from nas.objective import Constraint
@@ -54,8 +55,8 @@ def test_random_networks_are_those_of_a_pool_without_limits(pool: Pool) -> None:
 
 def test_one_pool_serves_all_that_a_page_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted, pools = [], []
-    fit, pool_of = surrogate_module.fit, surrogate_module.pool_of
-    monkeypatch.setattr(surrogate_module, "fit", lambda *a: fitted.append(a[2].name) or fit(*a))
+    fit, pool_of = judge_module.fit, surrogate_module.pool_of
+    monkeypatch.setattr(judge_module, "fit", lambda *a: fitted.append(a[2].name) or fit(*a))
     monkeypatch.setattr(surrogate_module, "pool_of", lambda run: pools.append(run) or pool_of(run))
     surrogate = Surrogate(run)
     assert not pools
